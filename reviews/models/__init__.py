@@ -1,0 +1,36 @@
+"""Tables, constraints and QuerySet verbs; no workflow."""
+
+from reviews.models.decisions import (
+    GoldItem,
+    Lease,
+    ModelVersion,
+    Prediction,
+    Referral,
+    ThresholdSet,
+    TriageRecord,
+    Verdict,
+)
+from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
+from reviews.models.scans import Attempt, Scan
+from reviews.models.trail import AuditEvent, AuditHead
+
+__all__ = [
+    "ApiToken",
+    "Assignment",
+    "Attempt",
+    "AuditEvent",
+    "AuditHead",
+    "Dataset",
+    "GoldItem",
+    "Lease",
+    "Membership",
+    "Mode",
+    "ModelVersion",
+    "Prediction",
+    "Referral",
+    "Role",
+    "Scan",
+    "ThresholdSet",
+    "TriageRecord",
+    "Verdict",
+]

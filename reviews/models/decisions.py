@@ -1,0 +1,242 @@
+"""What the model said, what the cut-offs made of it, and what people decided."""
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from reviews.models.people import Mode
+from reviews.models.scans import ROUTE_CHOICES, STATUS_CHOICES, Attempt
+from reviews.thresholds import CLASSES, ThresholdPolicy
+
+CLASS_LABELS = {
+    "pass": "Pass",
+    "face": "Face remains",
+    "brain": "Brain removed",
+    "both": "Misplaced mask",
+}
+CLASS_CHOICES = [(name, CLASS_LABELS[name]) for name in CLASSES]
+REASON_FLAGS = (
+    "eyes",
+    "nose",
+    "mouth",
+    "left ear",
+    "right ear",
+    "frontal",
+    "temporal",
+    "cerebellum",
+    "other",
+)
+
+
+class ModelVersion(models.Model):
+    """One trained network, known by the hash of its weights."""
+
+    class State(models.TextChoices):
+        CANDIDATE = "candidate", "Candidate"
+        SHADOW = "shadow", "In the shadow"
+        CURRENT = "current", "Current"
+        RETIRED = "retired", "Retired"
+
+    version = models.CharField("hash", max_length=64, unique=True)
+    name = models.CharField(max_length=128, blank=True)
+    render_version = models.CharField(max_length=64)
+    class_order = models.JSONField(default=list)
+    metrics = models.JSONField(default=dict, blank=True)
+    data_summary = models.JSONField(default=dict, blank=True)
+    weights_path = models.CharField(max_length=4096, blank=True)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.CANDIDATE)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"], condition=Q(state="current"), name="one_current_model_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.version[:12]
+
+
+class Prediction(models.Model):
+    """Calibrated probabilities of one attempt by one model version."""
+
+    attempt = models.ForeignKey(Attempt, models.PROTECT, related_name="predictions")
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="predictions")
+    p_pass = models.FloatField(null=True)
+    p_face = models.FloatField(null=True)
+    p_brain = models.FloatField(null=True)
+    p_both = models.FloatField(null=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    in_distribution = models.BooleanField(default=False)
+    render_version = models.CharField(max_length=64, blank=True)
+    shadow = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"prediction {self.pk} of {self.attempt_id}"
+
+    @property
+    def probabilities(self) -> dict[str, float] | None:
+        """By class; None when the model gave nothing usable."""
+        values = {name: getattr(self, f"p_{name}") for name in CLASSES}
+        return None if any(value is None for value in values.values()) else values
+
+
+class ThresholdSet(models.Model):
+    """Versioned, immutable cut-offs with the evidence they were chosen on; exactly one is active."""
+
+    version = models.PositiveIntegerField(unique=True)
+    policy = models.JSONField()
+    evidence = models.JSONField(default=dict, blank=True)
+    note = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    active = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["active"], condition=Q(active=True), name="one_active_threshold_set"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+    def clean(self) -> None:
+        try:
+            ThresholdPolicy.from_dict(self.policy)
+        except (TypeError, ValueError) as error:
+            raise ValidationError({"policy": str(error)}) from error
+
+    @property
+    def cutoffs(self) -> ThresholdPolicy:
+        """The cut-offs, checked."""
+        return ThresholdPolicy.from_dict(self.policy)
+
+
+class TriageRecord(models.Model):
+    """Prediction + threshold set -> route, and why."""
+
+    attempt = models.ForeignKey(Attempt, models.PROTECT, related_name="triages")
+    prediction = models.ForeignKey(Prediction, models.PROTECT, null=True, related_name="triages")
+    threshold_set = models.ForeignKey(ThresholdSet, models.PROTECT, related_name="triages")
+    route = models.CharField(max_length=8, choices=ROUTE_CHOICES)
+    reason = models.CharField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} {self.route}"
+
+
+class VerdictQuerySet(models.QuerySet):
+    def standing(self) -> "VerdictQuerySet":
+        """Verdicts that decided something and were not taken back."""
+        return self.filter(retracts__isnull=True, retracted_by__isnull=True)
+
+    def by(self, user) -> "VerdictQuerySet":
+        """One person's rows."""
+        return self.filter(user_id=user.pk)
+
+
+class Verdict(models.Model):
+    """One person's decision, doubt or retraction; rows are only ever added."""
+
+    class Kind(models.TextChoices):
+        DECISION = "decision", "Decision"
+        DOUBT = "doubt", "Unsure"
+        RETRACTION = "retraction", "Undo"
+
+    attempt = models.ForeignKey(Attempt, models.PROTECT, related_name="verdicts")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="verdicts")
+    kind = models.CharField(max_length=12, choices=Kind.choices, default=Kind.DECISION)
+    klass = models.CharField("class", max_length=8, choices=CLASS_CHOICES, blank=True)
+    reasons = models.JSONField(default=list, blank=True)
+    note = models.TextField(blank=True)
+    mode = models.CharField(max_length=8, choices=Mode.choices)
+    gold = models.BooleanField("on a hidden known case", default=False)
+    correct = models.BooleanField(null=True)
+    status_before = models.CharField(max_length=16, choices=STATUS_CHOICES)
+    active_ms = models.PositiveIntegerField(default=0)
+    exposure_ms = models.PositiveIntegerField(default=0)
+    nonce = models.CharField(max_length=64)
+    threshold_set = models.ForeignKey(ThresholdSet, models.PROTECT, null=True, blank=True)
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
+    retracts = models.OneToOneField(
+        "self", models.PROTECT, null=True, blank=True, related_name="retracted_by"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = VerdictQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "nonce"], name="verdict_counts_once"),
+            models.CheckConstraint(
+                condition=Q(kind="decision", klass__in=CLASSES) | (~Q(kind="decision") & Q(klass="")),
+                name="verdict_decision_has_class",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="retraction", retracts__isnull=False)
+                | (~Q(kind="retraction") & Q(retracts__isnull=True)),
+                name="verdict_retraction_names_verdict",
+            ),
+        ]
+        indexes = [models.Index(fields=["user", "-created_at"], name="verdict_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} {self.klass or self.kind}"
+
+
+class Lease(models.Model):
+    """The right of one person to judge one attempt for a limited time."""
+
+    attempt = models.OneToOneField(Attempt, models.CASCADE, related_name="lease")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="leases")
+    mode = models.CharField(max_length=8, choices=Mode.choices)
+    granted_at = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} for {self.user_id}"
+
+
+class Referral(models.Model):
+    """Who was unsure about an attempt; it is not given to them again."""
+
+    attempt = models.ForeignKey(Attempt, models.CASCADE, related_name="referrals")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    verdict = models.OneToOneField(Verdict, models.CASCADE, related_name="referral")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "user"], name="referral_once_per_user")]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} not for {self.user_id}"
+
+
+class GoldItem(models.Model):
+    """An attempt whose true class is known: hidden in the queue, or shown in practice with feedback."""
+
+    attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="gold")
+    truth = models.CharField(max_length=8, choices=CLASS_CHOICES)
+    practice = models.BooleanField("for practice, with feedback", default=False)
+    explanation = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(truth__in=CLASSES), name="gold_truth_known")]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} is {self.truth}"

@@ -1,0 +1,155 @@
+"""Datasets, and who may do what with them."""
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+
+class Mode(models.TextChoices):
+    """The way a person looks at an attempt."""
+
+    VERIFY = "verify", "Verification"
+    VISUAL = "visual", "Visual QC"
+    PRACTICE = "practice", "Practice"
+
+
+class Role(models.TextChoices):
+    """What a member may do; the workflow reads these through the three questions below."""
+
+    REVIEWER = "reviewer", "Reviewer"
+    MANAGER = "manager", "Manager"
+    ADMIN = "admin", "Administrator"
+    PIPELINE = "pipeline", "Pipeline"
+
+    @property
+    def reviews(self) -> bool:
+        """May judge attempts."""
+        return self in (Role.REVIEWER, Role.MANAGER, Role.ADMIN)
+
+    @property
+    def manages(self) -> bool:
+        """May retry, assign, export and order a re-defacing."""
+        return self in (Role.MANAGER, Role.ADMIN)
+
+    @property
+    def feeds(self) -> bool:
+        """May register scans through the API."""
+        return self in (Role.PIPELINE, Role.ADMIN)
+
+
+REVIEWING = [role.value for role in Role if role.reviews]
+MANAGING = [role.value for role in Role if role.manages]
+
+
+class DatasetQuerySet(models.QuerySet):
+    def visible_to(self, user) -> "DatasetQuerySet":
+        """Datasets the user is a member of; a superuser sees all."""
+        if user.is_superuser:
+            return self
+        return self.filter(pk__in=Membership.objects.filter(user_id=user.pk).values("dataset_id"))
+
+    def managed_by(self, user) -> "DatasetQuerySet":
+        """Datasets the user manages."""
+        if user.is_superuser:
+            return self
+        own = Membership.objects.filter(user_id=user.pk, role__in=MANAGING)
+        return self.filter(pk__in=own.values("dataset_id"))
+
+    def open_to(self, user, mode: str) -> "DatasetQuerySet":
+        """Datasets whose `mode` queue this user may work on; an assigned queue is for the assigned alone."""
+        datasets = self
+        if not user.is_superuser:
+            own = Membership.objects.filter(user_id=user.pk, role__in=REVIEWING)
+            datasets = datasets.filter(pk__in=own.values("dataset_id"))
+        assigned = Assignment.objects.filter(dataset=OuterRef("pk"), mode=mode)
+        mine = assigned.filter(Q(user_id=user.pk) | Q(team__user=user.pk))
+        return datasets.filter(~Exists(assigned) | Exists(mine))
+
+
+SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
+
+
+class Dataset(models.Model):
+    """One study with its standard and its way of working."""
+
+    slug = models.SlugField(max_length=64, unique=True)
+    title = models.CharField(max_length=200)
+    ears_required = models.BooleanField("ears must be removed too", default=False)
+    min_exposure_seconds = models.FloatField(
+        "minimum exposure in seconds",
+        default=1.5,
+        validators=[MinValueValidator(0.0), MaxValueValidator(60.0)],
+    )
+    opinion_after_judgement = models.BooleanField("show the model's opinion only after judging", default=True)
+    lease_seconds = models.PositiveIntegerField(
+        default=300, validators=[MinValueValidator(30), MaxValueValidator(3600)]
+    )
+    max_attempts = models.PositiveSmallIntegerField(
+        default=4, validators=[MinValueValidator(1), MaxValueValidator(20)]
+    )
+    gold_share = models.FloatField("share of hidden known failures", default=0.0, validators=SHARE)
+    engine = models.CharField("engine for new scans", max_length=64, default="niimath")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DatasetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.title or self.slug
+
+
+class Membership(models.Model):
+    """One user's role in one dataset."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "dataset"], name="one_role_per_dataset"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role} in {self.dataset_id}"
+
+
+class Assignment(models.Model):
+    """A queue given to one reviewer or to one team."""
+
+    dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="assignments")
+    mode = models.CharField(max_length=8, choices=Mode.choices)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True)
+    team = models.ForeignKey(Group, models.CASCADE, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user__isnull=True) ^ Q(team__isnull=True), name="assignment_to_one_person_or_team"
+            ),
+            models.UniqueConstraint(fields=["dataset", "mode", "user"], name="assignment_once_per_user"),
+            models.UniqueConstraint(fields=["dataset", "mode", "team"], name="assignment_once_per_team"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id} {self.mode}"
+
+
+class ApiToken(models.Model):
+    """A pipeline's key to the API, kept as a hash."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name

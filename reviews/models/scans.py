@@ -1,0 +1,177 @@
+"""Scans and their defacing attempts."""
+
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from reviews.models.people import Dataset, Mode
+from reviews.states import JUDGEABLE, WORKING, Status
+from reviews.thresholds import Route
+
+STATUS_CHOICES = [(status.value, status.label) for status in Status]
+ROUTE_CHOICES = [(route.value, route.value) for route in Route]
+
+
+class ScanQuerySet(models.QuerySet):
+    def visible_to(self, user) -> "ScanQuerySet":
+        """Scans of the user's datasets."""
+        if user.is_superuser:
+            return self
+        return self.filter(dataset__in=Dataset.objects.visible_to(user))
+
+
+class Scan(models.Model):
+    """One source volume of one subject, known by its content hash."""
+
+    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="scans")
+    content_hash = models.CharField("SHA-256 of the source file", max_length=64)
+    name = models.CharField(max_length=255)
+    subject = models.CharField(max_length=128, db_index=True)
+    session = models.CharField(max_length=128, blank=True)
+    acquisition = models.CharField(max_length=128, blank=True)
+    run = models.CharField(max_length=32, blank=True)
+    suffix = models.CharField("modality", max_length=64, db_index=True)
+    source_path = models.CharField(max_length=4096)
+    original_path = models.CharField(max_length=4096, blank=True)
+    original_hash = models.CharField(max_length=64, blank=True)
+    shape = models.JSONField(default=list, blank=True)
+    zooms = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ScanQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "content_hash"], name="scan_once_per_dataset")
+        ]
+        indexes = [
+            models.Index(fields=["dataset", "subject", "session"], name="scan_by_subject"),
+            models.Index(fields=["dataset", "source_path"], name="scan_by_path"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def has_original(self) -> bool:
+        """Whether an original to deface again from is known."""
+        return bool(self.original_path)
+
+
+class AttemptQuerySet(models.QuerySet):
+    def visible_to(self, user) -> "AttemptQuerySet":
+        """Attempts of the user's datasets."""
+        if user.is_superuser:
+            return self
+        return self.filter(dataset__in=Dataset.objects.visible_to(user))
+
+    def awaiting_verification(self) -> "AttemptQuerySet":
+        """Confident passes that no person has verified."""
+        return self.filter(status=Status.VERIFY)
+
+    def awaiting_visual(self) -> "AttemptQuerySet":
+        """Attempts that need the full look."""
+        return self.filter(status=Status.REFER)
+
+    def needing_a_person(self) -> "AttemptQuerySet":
+        """Failures without a further plan or without an original."""
+        return self.filter(status=Status.NEEDS_PERSON)
+
+    def awaiting(self, mode: str) -> "AttemptQuerySet":
+        """What waits in the queue of one mode."""
+        return self.awaiting_verification() if mode == Mode.VERIFY else self.awaiting_visual()
+
+    def working(self) -> "AttemptQuerySet":
+        """What waits for a background job or is in one."""
+        return self.filter(status__in=[status.value for status in WORKING])
+
+    def in_error(self) -> "AttemptQuerySet":
+        """What a job gave up on."""
+        return self.filter(status=Status.ERROR)
+
+    def for_reviewer(self, user, mode: str = Mode.VERIFY) -> "AttemptQuerySet":
+        """What this user may be given: open queues, not leased to others, not their own earlier doubt."""
+        free = Q(lease__isnull=True) | Q(lease__until__lte=timezone.now()) | Q(lease__user_id=user.pk)
+        open_ids = list(Dataset.objects.open_to(user, mode).values_list("pk", flat=True))
+        return self.filter(free, dataset_id__in=open_ids).exclude(referrals__user_id=user.pk)
+
+    def by_confidence(self) -> "AttemptQuerySet":
+        """Most confident pass first; the order of the queues."""
+        return self.order_by("-confidence", "pk")
+
+    def stalled(self, before: datetime) -> "AttemptQuerySet":
+        """Work that nobody claimed or whose worker has been silent since `before`."""
+        silent = Q(claimed_at__isnull=True, updated_at__lt=before) | Q(claimed_at__lt=before)
+        return self.working().filter(silent)
+
+
+class Attempt(models.Model):
+    """One run of one defacing engine on one scan; the unit of QC."""
+
+    scan = models.ForeignKey(Scan, models.PROTECT, related_name="attempts")
+    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="attempts", editable=False)
+    number = models.PositiveSmallIntegerField(default=1)
+    status = models.CharField(max_length=16, choices=STATUS_CHOICES)
+    engine = models.CharField(max_length=64)
+    engine_version = models.CharField(max_length=128, blank=True)
+    plan = models.CharField(max_length=64, blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    output_path = models.CharField(max_length=4096, blank=True)
+    output_sha256 = models.CharField(max_length=64, blank=True)
+    views_dir = models.CharField("picture folder below the data folder", max_length=512, blank=True)
+    view_names = models.JSONField(default=list, blank=True)
+    render_version = models.CharField(max_length=64, blank=True)
+    measurements = models.JSONField(default=dict, blank=True)
+    problems = models.JSONField("problems the physical check found", default=list, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_text = models.TextField(blank=True)
+    error_from = models.CharField(max_length=16, choices=STATUS_CHOICES, blank=True)
+    confidence = models.FloatField("p(pass) of the current prediction", default=0.0)
+    route = models.CharField(max_length=8, choices=ROUTE_CHOICES, blank=True)
+    route_reason = models.CharField(max_length=32, blank=True)
+    claimed_by = models.CharField(max_length=64, blank=True)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    objects = AttemptQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["scan", "number"], name="attempt_number_once"),
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]), name="attempt_status_known"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["dataset", "status", "-confidence", "id"], name="attempt_queue"),
+            models.Index(fields=["status", "-confidence", "id"], name="attempt_queue_all"),
+            models.Index(fields=["status", "updated_at"], name="attempt_stalled"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scan_id} attempt {self.number}"
+
+    @property
+    def state(self) -> Status:
+        """The status as the enum that owns the rules."""
+        return Status(self.status)
+
+    @property
+    def judgeable(self) -> bool:
+        """Whether a person's verdict can decide it now."""
+        return self.state in JUDGEABLE
+
+    @property
+    def views_path(self) -> Path:
+        """The folder of the pictures."""
+        return Path(settings.DATA_DIR) / self.views_dir
+
+    @property
+    def problem(self) -> str:
+        """One line of what went wrong, for lists."""
+        return self.error_text or "; ".join(self.problems)

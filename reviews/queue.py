@@ -1,0 +1,37 @@
+"""Job names, and the wake-up call on commit; the database stays the truth."""
+
+import logging
+from collections.abc import Sequence
+
+import django_rq
+from django.db import transaction
+from redis.exceptions import RedisError
+
+from reviews.states import Status
+
+log = logging.getLogger(__name__)
+
+QUEUE = "default"
+JOB_SECONDS = 900
+DEFACE = "inference.jobs.deface_attempt"
+RENDER = "inference.jobs.render_attempt"
+CLASSIFY = "inference.jobs.classify_attempts"
+JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
+
+
+def wake(status: Status, attempt_id: int) -> None:
+    """Call the job that moves an attempt on, once the transaction is committed."""
+    job = JOB_OF.get(status)
+    if job is not None:
+        argument: int | Sequence[int] = [attempt_id] if job == CLASSIFY else attempt_id
+        transaction.on_commit(lambda: enqueue(job, argument))
+
+
+def enqueue(job: str, argument: int | Sequence[int]) -> bool:
+    """Put one job on the queue; a queue that is down is logged and found again by requeue_stalled."""
+    try:
+        django_rq.get_queue(QUEUE).enqueue(job, argument, job_timeout=JOB_SECONDS, result_ttl=0)
+    except (RedisError, OSError) as error:
+        log.warning("queue unreachable, %s for %s waits for requeue_stalled: %s", job, argument, error)
+        return False
+    return True
