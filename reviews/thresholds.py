@@ -122,19 +122,24 @@ def doubt(probabilities: Mapping[str, float] | None, context: Context) -> Reason
         return Reason.BAD_PROBABILITIES
     if context.in_distribution is not True:
         return Reason.OUT_OF_DISTRIBUTION
-    if context.problems:
-        return Reason.PHYSICAL_CHECK
     return None
 
 
 def triage(
     probabilities: Mapping[str, float] | None, policy: ThresholdPolicy, context: Context | None = None
 ) -> Triage:
-    """Route one attempt; whatever is not beyond doubt is referred."""
-    reason = doubt(probabilities, context or Context())
+    """Route one attempt; whatever is not beyond doubt is referred.
+
+    A failed physical check forbids the confident pass; it does not hold back a confident failure.
+    """
+    context = context or Context()
+    reason = doubt(probabilities, context)
     if reason is not None or probabilities is None:
         return Triage(Route.REFER, reason or Reason.NO_PREDICTION)
-    return by_cutoffs(probabilities, policy)
+    decision = by_cutoffs(probabilities, policy)
+    if context.problems and decision.route is Route.VERIFY:
+        return Triage(Route.REFER, Reason.PHYSICAL_CHECK)
+    return decision
 
 
 def by_cutoffs(probabilities: Mapping[str, float], policy: ThresholdPolicy) -> Triage:

@@ -133,6 +133,9 @@ class Attempt(models.Model):
     confidence = models.FloatField("p(pass) of the current prediction", default=0.0)
     route = models.CharField(max_length=8, choices=ROUTE_CHOICES, blank=True)
     route_reason = models.CharField(max_length=32, blank=True)
+    triaged_under = models.ForeignKey(
+        "reviews.ThresholdSet", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     claimed_by = models.CharField(max_length=64, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

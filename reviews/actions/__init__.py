@@ -1,0 +1,100 @@
+"""The only writer of QC state: one function per domain event, each with a keyword-only `actor`.
+
+An actor is a user, or None for the software itself. Each refusal is a `Refused` with words for the person.
+"""
+
+from reviews.actions.core import NotAllowed, NotLeased, Refused, StaleState, TooEarly
+from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
+from reviews.actions.intake import Source, Taken, register_broken, register_scan
+from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
+from reviews.actions.leases import lease_batch, lease_one, release_leases, renew_leases
+from reviews.actions.people import (
+    assign,
+    configure_dataset,
+    create_dataset,
+    grant,
+    issue_token,
+    revoke,
+    revoke_token,
+    unassign,
+    user_of_token,
+)
+from reviews.actions.pipeline import (
+    claim,
+    finish_deface,
+    finish_render,
+    heartbeat,
+    order_redeface,
+    report_error,
+    requeue_stalled,
+    retry,
+    withdraw,
+)
+from reviews.actions.triage import (
+    Finding,
+    activate_model,
+    activate_thresholds,
+    active_thresholds,
+    consequences,
+    record_prediction,
+    record_shadow,
+    register_model,
+    retriage,
+    save_thresholds,
+)
+from reviews.actions.undo import undo_verdict, undoable
+
+__all__ = [
+    "Finding",
+    "Judgement",
+    "NotAllowed",
+    "NotLeased",
+    "Outcome",
+    "Refused",
+    "Source",
+    "StaleState",
+    "Taken",
+    "TooEarly",
+    "accept_page",
+    "activate_model",
+    "activate_thresholds",
+    "active_thresholds",
+    "assign",
+    "claim",
+    "configure_dataset",
+    "consequences",
+    "create_dataset",
+    "drop_gold",
+    "finish_deface",
+    "finish_render",
+    "grant",
+    "heartbeat",
+    "issue_token",
+    "lease_batch",
+    "lease_one",
+    "make_gold",
+    "order_redeface",
+    "practice_batch",
+    "record_practice",
+    "record_prediction",
+    "record_shadow",
+    "record_verdict",
+    "refer",
+    "register_broken",
+    "register_model",
+    "register_scan",
+    "release_leases",
+    "renew_leases",
+    "report_error",
+    "requeue_stalled",
+    "retriage",
+    "retry",
+    "revoke",
+    "revoke_token",
+    "save_thresholds",
+    "unassign",
+    "undo_verdict",
+    "undoable",
+    "user_of_token",
+    "withdraw",
+]

@@ -1,0 +1,167 @@
+"""What every domain event shares: refusals, the compare-and-swap with its audit event, the follow-up."""
+
+from django.db.models import Max
+from django.utils import timezone
+
+from reviews import audit, queue
+from reviews.models import Attempt, Dataset, Membership
+from reviews.models.people import MANAGING, REVIEWING
+from reviews.plans import plan_after
+from reviews.states import Event, IllegalTransition, Status, after
+
+
+class Refused(Exception):
+    """The action was not done; the message says why, to the person."""
+
+    code = "refused"
+
+
+class StaleState(Refused):
+    """Somebody or something else was first; nothing was changed."""
+
+    code = "stale"
+
+    def __init__(self, attempt_id: int, status: str | None) -> None:
+        now = Status(status).label.lower() if status else "gone"
+        super().__init__(f"The attempt has changed meanwhile: it is now '{now}'.")
+        self.attempt_id, self.status = attempt_id, status
+
+
+class TooEarly(Refused):
+    """The pictures were not on screen long enough."""
+
+    code = "too_early"
+
+    def __init__(self, remaining_ms: int) -> None:
+        super().__init__(f"Look a little longer: {remaining_ms / 1000:.1f} s to go.")
+        self.remaining_ms = remaining_ms
+
+
+class NotLeased(Refused):
+    """The attempt is not reserved for this person."""
+
+    code = "not_leased"
+
+    def __init__(self, attempt_id: int) -> None:
+        super().__init__("This scan is no longer reserved for you.")
+        self.attempt_id = attempt_id
+
+
+class NotAllowed(Refused):
+    """The person has no right to this."""
+
+    code = "not_allowed"
+
+
+def require_role(actor, dataset_id: int, roles: list[str]) -> None:
+    """Refuse who has none of the roles in the dataset; the software itself (None) may."""
+    if actor is None or actor.is_superuser:
+        return
+    if not Membership.objects.filter(user_id=actor.pk, dataset_id=dataset_id, role__in=roles).exists():
+        raise NotAllowed("You have no right to do this in this dataset.")
+
+
+def require_reviewer(actor, dataset_id: int) -> None:
+    """Refuse who may not judge here."""
+    require_role(actor, dataset_id, REVIEWING)
+
+
+def require_manager(actor, dataset_id: int) -> None:
+    """Refuse who does not manage the dataset."""
+    require_role(actor, dataset_id, MANAGING)
+
+
+def next_status(attempt: Attempt, event: Event) -> Status:
+    """What the table says; an event that cannot happen now is a stale request."""
+    try:
+        return after(attempt.state, event)
+    except IllegalTransition:
+        raise StaleState(attempt.pk, attempt.status) from None
+
+
+def advance(attempt: Attempt, event: Event, *, actor, where=None, noted=None, **changes) -> Attempt:
+    """Move an attempt: compare-and-swap on its old status (and `where`), audit event, wake the next job.
+
+    `noted` is what the trail keeps beside the status: ids, hashes, classes and versions only.
+    """
+    old, new = attempt.state, next_status(attempt, event)
+    changes |= {"status": new.value, "updated_at": timezone.now(), "claimed_by": "", "claimed_at": None}
+    rows = Attempt.objects.filter(pk=attempt.pk, status=old, **(where or {})).update(**changes)
+    if rows != 1:
+        raise StaleState(attempt.pk, status_now(attempt.pk))
+    for name, value in changes.items():
+        setattr(attempt, name, value)
+    record(
+        attempt,
+        event.value,
+        actor=actor,
+        before={"status": old.value},
+        after={"status": new.value, **(noted or {})},
+    )
+    queue.wake(new, attempt.pk)
+    return attempt
+
+
+def record(attempt: Attempt, action: str, *, actor, before, after) -> None:
+    """One audit event about an attempt."""
+    audit.append(
+        actor=actor,
+        action=action,
+        dataset=attempt.dataset_id,
+        object_kind="attempt",
+        object_id=attempt.pk,
+        before=before,
+        after=after,
+    )
+
+
+def status_now(attempt_id: int) -> str | None:
+    """The stored status, for telling the loser of a race."""
+    return Attempt.objects.filter(pk=attempt_id).values_list("status", flat=True).first()
+
+
+def get_attempt(attempt_id: int) -> Attempt:
+    """The attempt with its scan and dataset, as stored now."""
+    found = Attempt.objects.select_related("scan", "dataset").filter(pk=attempt_id).first()
+    if found is None:
+        raise StaleState(attempt_id, None)
+    return found
+
+
+def follow_up(attempt: Attempt, klass: str, *, actor) -> Attempt | None:
+    """After a failure: attempt n+1 with a fitting plan, or 'needs a person' where there is none."""
+    earlier = attempt.scan.attempts.exclude(status=Status.WITHDRAWN)
+    tried = list(earlier.values_list("plan", flat=True))
+    plan = plan_after(klass, tried)
+    if plan is None or not attempt.scan.has_original or len(tried) >= attempt.dataset.max_attempts:
+        advance(attempt, Event.EXHAUSTED, actor=actor, noted={"class": klass})
+        return None
+    return add_attempt(attempt, plan, actor=actor)
+
+
+def add_attempt(attempt: Attempt, plan: str, *, actor) -> Attempt:
+    """The next numbered attempt of the same scan, waiting to be defaced from the original."""
+    highest = Attempt.objects.filter(scan_id=attempt.scan_id).aggregate(highest=Max("number"))["highest"]
+    dataset: Dataset = attempt.dataset
+    new = Attempt.objects.create(
+        scan_id=attempt.scan_id,
+        dataset=dataset,
+        number=highest + 1,
+        status=Status.TO_DEFACE,
+        engine=dataset.engine,
+        plan=plan,
+    )
+    born(new, actor=actor)
+    return new
+
+
+def born(attempt: Attempt, *, actor) -> None:
+    """Audit a new attempt and wake its first job."""
+    noted = {
+        "status": attempt.status,
+        "number": attempt.number,
+        "engine": attempt.engine,
+        "plan": attempt.plan,
+    }
+    record(attempt, "attempt_added", actor=actor, before=None, after=noted)
+    queue.wake(attempt.state, attempt.pk)

@@ -1,0 +1,207 @@
+"""A person's decision on an attempt: pass, one of three failures, or unsure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from reviews.actions.core import (
+    NotLeased,
+    Refused,
+    StaleState,
+    TooEarly,
+    advance,
+    follow_up,
+    get_attempt,
+    next_status,
+    record,
+    require_reviewer,
+)
+from reviews.models import Attempt, GoldItem, Lease, Mode, Referral, TriageRecord, Verdict
+from reviews.models.decisions import REASON_FLAGS
+from reviews.states import JUDGEABLE, Event, Status
+from reviews.thresholds import CLASSES
+
+UNSURE = "unsure"
+NONCE_LENGTH = 64
+MAX_MS = 24 * 3600 * 1000
+NOTE_LENGTH = 4000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one person says about one attempt; `klass` is a class or 'unsure', times are in milliseconds."""
+
+    attempt_id: int
+    klass: str
+    nonce: str
+    mode: str = Mode.VERIFY
+    exposure_ms: int = 0
+    active_ms: int = 0
+    reasons: Sequence[str] = ()
+    note: str = ""
+
+    def check(self) -> None:
+        """Refuse what no page of this software sends."""
+        if self.klass not in (*CLASSES, UNSURE):
+            raise Refused(f"'{self.klass}' is not a class.")
+        if self.mode not in (Mode.VERIFY, Mode.VISUAL):
+            raise Refused(f"'{self.mode}' is not a way of judging.")
+        if not 0 < len(self.nonce) <= NONCE_LENGTH:
+            raise Refused("Each verdict needs a nonce of 1 to 64 characters.")
+        if set(self.reasons) - set(REASON_FLAGS):
+            raise Refused("Unknown reason.")
+        if not (0 <= self.exposure_ms <= MAX_MS and 0 <= self.active_ms <= MAX_MS):
+            raise Refused("A time is out of range.")
+        if len(self.note) > NOTE_LENGTH:
+            raise Refused(f"A note may have {NOTE_LENGTH} characters.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one judgement of a page; `code` is 'saved' or the refusal's code."""
+
+    attempt_id: int
+    nonce: str
+    code: str
+    message: str = ""
+    verdict_id: int | None = None
+    remaining_ms: int = 0
+
+
+def record_verdict(*, actor, **judgement) -> Verdict:
+    """Save one decision; the arguments are Judgement's. A replay of the same nonce returns the first row."""
+    return judge(Judgement(**judgement), actor=actor)
+
+
+def refer(*, actor, attempt_id: int, nonce: str, mode: str = Mode.VERIFY, **rest) -> Verdict:
+    """'Unsure': the attempt goes to another reviewer."""
+    return judge(Judgement(attempt_id=attempt_id, klass=UNSURE, nonce=nonce, mode=mode, **rest), actor=actor)
+
+
+def accept_page(*, actor, items: Iterable[Judgement]) -> list[Outcome]:
+    """Many judgements in one call; each is saved or refused by itself."""
+    return [_outcome(item, actor=actor) for item in items]
+
+
+def _outcome(item: Judgement, *, actor) -> Outcome:
+    try:
+        verdict = judge(item, actor=actor)
+    except TooEarly as error:
+        return Outcome(item.attempt_id, item.nonce, error.code, str(error), remaining_ms=error.remaining_ms)
+    except Refused as error:
+        return Outcome(item.attempt_id, item.nonce, error.code, str(error))
+    return Outcome(item.attempt_id, item.nonce, "saved", verdict_id=verdict.pk)
+
+
+def judge(judgement: Judgement, *, actor) -> Verdict:
+    """One transaction: replay check, lease, exposure, compare-and-swap, verdict row, audit event."""
+    judgement.check()
+    try:
+        with transaction.atomic():
+            return _replayed(judgement, actor) or _judge(judgement, actor)
+    except IntegrityError:
+        replay = _replayed(judgement, actor)
+        if replay is None:
+            raise
+        return replay
+
+
+def _replayed(judgement: Judgement, actor) -> Verdict | None:
+    first = Verdict.objects.filter(user_id=actor.pk, nonce=judgement.nonce).first()
+    if first is not None and first.attempt_id != judgement.attempt_id:
+        raise Refused("This nonce already belongs to another verdict.")
+    return first
+
+
+def _judge(judgement: Judgement, actor) -> Verdict:
+    attempt = get_attempt(judgement.attempt_id)
+    require_reviewer(actor, attempt.dataset_id)
+    gold = _hidden_case(attempt, judgement)
+    if gold is None:
+        _require_open(attempt, judgement)
+    _require_lease_and_exposure(attempt, judgement, actor)
+    verdict = _row(attempt, judgement, actor, gold)
+    if gold is not None:
+        noted = {"class": judgement.klass, "truth": gold.truth, "verdict": verdict.pk}
+        record(attempt, "gold_judged", actor=actor, before=None, after=noted)
+    elif judgement.klass == UNSURE:
+        _doubt(attempt, verdict, actor)
+    else:
+        _decide(attempt, judgement, verdict, actor)
+    Lease.objects.filter(attempt=attempt).delete()
+    return verdict
+
+
+def _hidden_case(attempt: Attempt, judgement: Judgement) -> GoldItem | None:
+    """The known case this is, when it was slipped into the verification queue."""
+    if judgement.mode != Mode.VERIFY or attempt.state is Status.VERIFY:
+        return None
+    return GoldItem.objects.filter(attempt=attempt, practice=False).first()
+
+
+def _require_open(attempt: Attempt, judgement: Judgement) -> None:
+    wanted = {Status.VERIFY} if judgement.mode == Mode.VERIFY else JUDGEABLE
+    if attempt.state not in wanted:
+        raise StaleState(attempt.pk, attempt.status)
+    next_status(attempt, _event(judgement.klass))
+
+
+def _require_lease_and_exposure(attempt: Attempt, judgement: Judgement, actor) -> None:
+    """An expired lease still counts while nobody else has taken the attempt."""
+    lease = Lease.objects.filter(attempt=attempt, user_id=actor.pk).first()
+    if lease is None:
+        raise NotLeased(attempt.pk)
+    if judgement.mode == Mode.VERIFY and judgement.klass == "pass":
+        minimum = attempt.dataset.min_exposure_seconds * 1000
+        held = (timezone.now() - lease.granted_at).total_seconds() * 1000
+        shown = min(judgement.exposure_ms, held)  # the browser's word, bounded by what the server knows
+        if shown < minimum:
+            raise TooEarly(max(1, round(minimum - shown)))
+
+
+def _event(klass: str) -> Event:
+    if klass == UNSURE:
+        return Event.DOUBTED
+    return Event.JUDGED_PASS if klass == "pass" else Event.JUDGED_FAIL
+
+
+def _row(attempt: Attempt, judgement: Judgement, actor, gold: GoldItem | None) -> Verdict:
+    triage = TriageRecord.objects.filter(attempt=attempt).select_related("prediction").first()
+    unsure = judgement.klass == UNSURE
+    return Verdict.objects.create(
+        attempt=attempt,
+        user=actor,
+        kind=Verdict.Kind.DOUBT if unsure else Verdict.Kind.DECISION,
+        klass="" if unsure else judgement.klass,
+        reasons=list(judgement.reasons),
+        note=judgement.note,
+        mode=judgement.mode,
+        gold=gold is not None,
+        correct=None if gold is None or unsure else judgement.klass == gold.truth,
+        status_before=attempt.status,
+        active_ms=judgement.active_ms,
+        exposure_ms=judgement.exposure_ms,
+        nonce=judgement.nonce,
+        threshold_set_id=triage.threshold_set_id if triage else None,
+        model_version_id=triage.prediction.model_version_id if triage and triage.prediction else None,
+    )
+
+
+def _decide(attempt: Attempt, judgement: Judgement, verdict: Verdict, actor) -> None:
+    noted = {
+        "class": judgement.klass,
+        "mode": judgement.mode,
+        "verdict": verdict.pk,
+        "threshold_set": verdict.threshold_set_id,
+        "model_version": verdict.model_version_id,
+    }
+    advance(attempt, _event(judgement.klass), actor=actor, noted=noted)
+    if judgement.klass != "pass":
+        follow_up(attempt, judgement.klass, actor=actor)
+
+
+def _doubt(attempt: Attempt, verdict: Verdict, actor) -> None:
+    advance(attempt, Event.DOUBTED, actor=actor, noted={"verdict": verdict.pk})
+    Referral.objects.get_or_create(attempt=attempt, user=actor, defaults={"verdict": verdict})

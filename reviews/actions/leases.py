@@ -1,0 +1,138 @@
+"""Leases: one person at a time holds an attempt, for a limited and renewable time."""
+
+import secrets
+from collections.abc import Collection
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from reviews.actions.core import NotLeased, StaleState, get_attempt, require_manager, require_reviewer
+from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
+from reviews.states import JUDGEABLE, Status
+
+OVERSAMPLE = 8
+
+
+@transaction.atomic
+def lease_batch(
+    *, actor, dataset: Dataset, mode: str, count: int, exclude: Collection[int] = ()
+) -> list[Attempt]:
+    """Up to `count` attempts for this person: those already held first, then new ones by confidence.
+
+    `exclude` names what the browser already has. A share of hidden known cases is mixed into verification.
+    """
+    require_reviewer(actor, dataset.pk)
+    held = _held(actor, dataset, mode, exclude)[:count]
+    missing = count - len(held)
+    if not missing:
+        return held
+    known = {attempt.pk for attempt in held} | set(exclude)
+    fresh = _take(actor, dataset, mode, missing, known)
+    return held + _mix_gold(actor, dataset, mode, fresh, known)
+
+
+@transaction.atomic
+def lease_one(*, actor, attempt_id: int, mode: str = Mode.VISUAL) -> Attempt:
+    """Reserve one chosen attempt that can be judged now; refuses when another person holds it."""
+    attempt = get_attempt(attempt_id)
+    require_reviewer(actor, attempt.dataset_id)
+    if attempt.state not in JUDGEABLE:
+        raise StaleState(attempt.pk, attempt.status)
+    if attempt.referrals.filter(user_id=actor.pk).exists():
+        require_manager(actor, attempt.dataset_id)
+    if not _acquire(actor, attempt.dataset, mode, [attempt.pk]):
+        raise NotLeased(attempt.pk)
+    return attempt
+
+
+@transaction.atomic
+def renew_leases(*, actor, attempt_ids: Collection[int]) -> set[int]:
+    """Prolong what the person still holds; returns those ids."""
+    mine = Lease.objects.filter(user_id=actor.pk, attempt_id__in=attempt_ids).select_related(
+        "attempt__dataset"
+    )
+    now = timezone.now()
+    renewed = set()
+    for lease in mine:
+        until = now + timedelta(seconds=lease.attempt.dataset.lease_seconds)
+        if Lease.objects.filter(pk=lease.pk, user_id=actor.pk).update(until=until):
+            renewed.add(lease.attempt_id)
+    return renewed
+
+
+@transaction.atomic
+def release_leases(*, actor, attempt_ids: Collection[int] | None = None) -> int:
+    """Give back the named attempts, or all that the person holds."""
+    mine = Lease.objects.filter(user_id=actor.pk)
+    if attempt_ids is not None:
+        mine = mine.filter(attempt_id__in=attempt_ids)
+    return mine.delete()[0]
+
+
+def _held(actor, dataset: Dataset, mode: str, exclude: Collection[int]) -> list[Attempt]:
+    """What the person holds and can still judge, renewed."""
+    usable = Q(status__in=_statuses(mode)) | Q(gold__isnull=False, gold__practice=False)
+    mine = Attempt.objects.filter(usable, dataset=dataset, lease__user_id=actor.pk, lease__mode=mode)
+    held = list(mine.exclude(pk__in=exclude).select_related("scan", "lease").order_by("lease__id"))
+    if held:
+        until = timezone.now() + timedelta(seconds=dataset.lease_seconds)
+        Lease.objects.filter(user_id=actor.pk, attempt__in=held).update(until=until)
+    return held
+
+
+def _statuses(mode: str) -> list[str]:
+    return [Status.VERIFY.value] if mode == Mode.VERIFY else [Status.REFER.value, Status.NEEDS_PERSON.value]
+
+
+def _take(actor, dataset: Dataset, mode: str, count: int, known: set[int]) -> list[Attempt]:
+    """New attempts from the queue; what another person takes at the same moment is skipped."""
+    taken: list[Attempt] = []
+    while len(taken) < count:
+        queue = Attempt.objects.filter(dataset=dataset).awaiting(mode).for_reviewer(actor, mode)
+        free = queue.exclude(pk__in=known).by_confidence().select_related("scan")
+        candidates = list(free[: count - len(taken)])
+        if not candidates:
+            break
+        got = _acquire(actor, dataset, mode, [attempt.pk for attempt in candidates])
+        taken += [attempt for attempt in candidates if attempt.pk in got]
+        known |= {attempt.pk for attempt in candidates}
+    return taken
+
+
+def _acquire(actor, dataset: Dataset, mode: str, ids: list[int]) -> set[int]:
+    """Insert leases where none stands; the unique attempt decides between two people."""
+    now = timezone.now()
+    until = now + timedelta(seconds=dataset.lease_seconds)
+    Lease.objects.filter(attempt_id__in=ids, until__lte=now).exclude(user_id=actor.pk).delete()
+    leases = [Lease(attempt_id=pk, user=actor, mode=mode, granted_at=now, until=until) for pk in ids]
+    Lease.objects.bulk_create(leases, ignore_conflicts=True)
+    mine = Lease.objects.filter(attempt_id__in=ids, user_id=actor.pk)
+    mine.update(until=until, mode=mode)
+    return set(mine.values_list("attempt_id", flat=True))
+
+
+def _mix_gold(actor, dataset: Dataset, mode: str, fresh: list[Attempt], known: set[int]) -> list[Attempt]:
+    """Replace a share of the new attempts by known cases this person has not judged, at random places."""
+    if mode != Mode.VERIFY or not dataset.gold_share or not fresh:
+        return fresh
+    wanted = sum(secrets.randbelow(10_000) < dataset.gold_share * 10_000 for _ in fresh)
+    gold = _unseen_gold(actor, dataset, wanted, known) if wanted else []
+    got = _acquire(actor, dataset, mode, [attempt.pk for attempt in gold])
+    hidden = [attempt for attempt in gold if attempt.pk in got]
+    kept = fresh[: len(fresh) - len(hidden)]
+    release = [attempt.pk for attempt in fresh[len(kept) :]]
+    Lease.objects.filter(user_id=actor.pk, attempt_id__in=release).delete()
+    for attempt in hidden:
+        kept.insert(secrets.randbelow(len(kept) + 1), attempt)
+    return kept
+
+
+def _unseen_gold(actor, dataset: Dataset, count: int, known: set[int]) -> list[Attempt]:
+    seen = Verdict.objects.standing().filter(user_id=actor.pk, gold=True).values("attempt_id")
+    items = GoldItem.objects.filter(practice=False, attempt__dataset=dataset).exclude(attempt_id__in=seen)
+    free = items.exclude(attempt_id__in=known).exclude(attempt__lease__until__gt=timezone.now())
+    ids = list(free.values_list("attempt_id", flat=True)[: count * OVERSAMPLE])
+    chosen = [ids.pop(secrets.randbelow(len(ids))) for _ in range(min(count, len(ids)))]
+    return list(Attempt.objects.filter(pk__in=chosen).select_related("scan"))

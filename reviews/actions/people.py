@@ -1,0 +1,177 @@
+"""Datasets, roles, assignments and API tokens."""
+
+import hashlib
+import secrets
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from reviews import audit
+from reviews.actions.core import NotAllowed, Refused, require_role
+from reviews.models import ApiToken, Assignment, Dataset, Membership, Role
+
+CONFIGURABLE = (
+    "title",
+    "ears_required",
+    "min_exposure_seconds",
+    "opinion_after_judgement",
+    "lease_seconds",
+    "max_attempts",
+    "gold_share",
+    "engine",
+)
+
+
+@transaction.atomic
+def create_dataset(*, actor, slug: str, title: str = "", **settings) -> Dataset:
+    """A new study; the person who makes it administers it."""
+    dataset = Dataset(slug=slug, title=title or slug, **settings)
+    _check(dataset)
+    dataset.save()
+    _audit(dataset, "dataset_created", "dataset", dataset.pk, actor=actor, after=_settings_of(dataset))
+    if actor is not None:
+        grant(actor=None, dataset=dataset, user=actor, role=Role.ADMIN)
+    return dataset
+
+
+@transaction.atomic
+def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
+    """Change a dataset's standard or way of working; the title is not part of the trail."""
+    require_role(actor, dataset.pk, [Role.ADMIN])
+    unknown = set(settings) - set(CONFIGURABLE)
+    if unknown:
+        raise Refused(f"These are not settings of a dataset: {', '.join(sorted(unknown))}.")
+    fresh = Dataset.objects.select_for_update().get(pk=dataset.pk)
+    before = _settings_of(fresh)
+    for name, value in settings.items():
+        setattr(fresh, name, value)
+    _check(fresh)
+    fresh.save()
+    after = _settings_of(fresh)
+    _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
+    return fresh
+
+
+@transaction.atomic
+def grant(*, actor, dataset: Dataset, user, role: str) -> Membership:
+    """Give a person a role in a dataset, in place of an earlier one."""
+    require_role(actor, dataset.pk, [Role.ADMIN])
+    before = Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
+    membership, _ = Membership.objects.update_or_create(
+        user=user, dataset=dataset, defaults={"role": Role(role).value}
+    )
+    _audit(
+        dataset,
+        "role_granted",
+        "user",
+        user.pk,
+        actor=actor,
+        before={"role": before},
+        after={"role": membership.role},
+    )
+    return membership
+
+
+@transaction.atomic
+def revoke(*, actor, dataset: Dataset, user) -> None:
+    """Take a person's role away; their leases there end."""
+    require_role(actor, dataset.pk, [Role.ADMIN])
+    before = Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
+    if before is None:
+        return
+    Membership.objects.filter(user=user, dataset=dataset).delete()
+    user.leases.filter(attempt__dataset=dataset).delete()
+    _audit(dataset, "role_revoked", "user", user.pk, actor=actor, before={"role": before}, after=None)
+
+
+@transaction.atomic
+def assign(*, actor, dataset: Dataset, mode: str, user=None, team=None) -> Assignment:
+    """Give a queue to one reviewer or one team; it is then closed to everybody else."""
+    require_role(actor, dataset.pk, [Role.ADMIN, Role.MANAGER])
+    if (user is None) == (team is None):
+        raise Refused("A queue is assigned to one reviewer or to one team.")
+    assignment, created = Assignment.objects.get_or_create(dataset=dataset, mode=mode, user=user, team=team)
+    if created:
+        _audit(dataset, "queue_assigned", "assignment", assignment.pk, actor=actor, after=_target(assignment))
+    return assignment
+
+
+@transaction.atomic
+def unassign(*, actor, assignment: Assignment) -> None:
+    """Open the queue again."""
+    require_role(actor, assignment.dataset_id, [Role.ADMIN, Role.MANAGER])
+    _audit(
+        assignment.dataset,
+        "queue_unassigned",
+        "assignment",
+        assignment.pk,
+        actor=actor,
+        before=_target(assignment),
+    )
+    assignment.delete()
+
+
+@transaction.atomic
+def issue_token(*, actor, user, name: str) -> str:
+    """A new API key, returned once and kept as a hash."""
+    if actor is not None and not (actor.is_superuser or actor.pk == user.pk):
+        raise NotAllowed("You may make API keys for yourself only.")
+    raw = secrets.token_urlsafe(32)
+    token = ApiToken.objects.create(user=user, name=name[:64], digest=digest_of(raw))
+    _audit(None, "token_issued", "api_token", token.pk, actor=actor, after={"user": user.pk})
+    return raw
+
+
+@transaction.atomic
+def revoke_token(*, actor, token: ApiToken) -> None:
+    """The key stops working."""
+    if actor is not None and not (actor.is_superuser or actor.pk == token.user_id):
+        raise NotAllowed("This API key is not yours.")
+    if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
+        _audit(None, "token_revoked", "api_token", token.pk, actor=actor, after={"user": token.user_id})
+
+
+def user_of_token(raw: str):
+    """The active user a key belongs to, or None."""
+    token = (
+        ApiToken.objects.select_related("user").filter(digest=digest_of(raw), revoked_at__isnull=True).first()
+    )
+    if token is None or not token.user.is_active:
+        return None
+    ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
+    return token.user
+
+
+def digest_of(raw: str) -> str:
+    """The keys are random and long, so a plain hash is enough to keep them."""
+    return hashlib.sha256(raw.encode()).hexdigest()
+
+
+def _check(dataset: Dataset) -> None:
+    try:
+        dataset.full_clean()
+    except ValidationError as error:
+        raise Refused("; ".join(error.messages)) from error
+
+
+def _settings_of(dataset: Dataset) -> dict:
+    return {name: getattr(dataset, name) for name in CONFIGURABLE if name != "title"}
+
+
+def _target(assignment: Assignment) -> dict:
+    return {"mode": assignment.mode, "user": assignment.user_id, "team": assignment.team_id}
+
+
+def _audit(
+    dataset: Dataset | None, action: str, kind: str, pk: int, *, actor, before=None, after=None
+) -> None:
+    audit.append(
+        actor=actor,
+        action=action,
+        dataset=dataset and dataset.pk,
+        object_kind=kind,
+        object_id=pk,
+        before=before,
+        after=after,
+    )

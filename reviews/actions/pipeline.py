@@ -1,0 +1,155 @@
+"""What background jobs do to an attempt, and what a manager does when one broke."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from reviews import queue
+from reviews.actions.core import (
+    Refused,
+    StaleState,
+    add_attempt,
+    advance,
+    get_attempt,
+    record,
+    require_manager,
+)
+from reviews.models import Attempt
+from reviews.plans import STANDARD
+from reviews.states import RETRY_EVENT, WORKING, Event, Status
+
+CLAIM_TIMEOUT = timedelta(minutes=2)
+ERROR_TEXT_LENGTH = 2000
+
+
+def claim(attempt_id: int, status: Status, *, worker: str) -> Attempt | None:
+    """Take the attempt for one worker; None when it is not there to be taken. Silent workers lose theirs."""
+    free = Q(claimed_at__isnull=True) | Q(claimed_at__lt=timezone.now() - CLAIM_TIMEOUT)
+    rows = Attempt.objects.filter(free, pk=attempt_id, status=status)
+    if rows.update(claimed_by=worker, claimed_at=timezone.now()) != 1:
+        return None
+    return get_attempt(attempt_id)
+
+
+def heartbeat(attempt_id: int, *, worker: str) -> bool:
+    """Say that the worker is alive; False when the attempt is no longer its own."""
+    return Attempt.objects.filter(pk=attempt_id, claimed_by=worker).update(claimed_at=timezone.now()) == 1
+
+
+@transaction.atomic
+def finish_deface(
+    *, actor, attempt: Attempt, engine_version: str, parameters: dict, output_path: str, output_sha256: str
+) -> Attempt:
+    """The engine wrote its output."""
+    noted = {
+        "output": output_sha256,
+        "engine": attempt.engine,
+        "version": engine_version,
+        "plan": attempt.plan,
+    }
+    return advance(
+        attempt,
+        Event.DEFACED,
+        actor=actor,
+        where={"claimed_by": attempt.claimed_by},
+        noted=noted,
+        engine_version=engine_version,
+        parameters=parameters,
+        output_path=output_path,
+        output_sha256=output_sha256,
+    )
+
+
+@transaction.atomic
+def finish_render(
+    *,
+    actor,
+    attempt: Attempt,
+    views_dir: str,
+    view_names: list[str],
+    render_version: str,
+    measurements: dict,
+    problems: list[str],
+) -> Attempt:
+    """The pictures and measurements are made."""
+    return advance(
+        attempt,
+        Event.RENDERED,
+        actor=actor,
+        where={"claimed_by": attempt.claimed_by},
+        noted={"render_version": render_version, "problems": len(problems)},
+        views_dir=views_dir,
+        view_names=view_names,
+        render_version=render_version,
+        measurements=measurements,
+        problems=problems,
+    )
+
+
+@transaction.atomic
+def report_error(*, actor, attempt: Attempt, code: str, text: str) -> Attempt:
+    """A job gave up: the attempt is in ERROR, visible, with the reason, and can be retried."""
+    return advance(
+        attempt,
+        Event.BROKE,
+        actor=actor,
+        where={"claimed_by": attempt.claimed_by},
+        noted={"code": code},
+        error_from=attempt.status,
+        error_code=code,
+        error_text=text[:ERROR_TEXT_LENGTH],
+    )
+
+
+@transaction.atomic
+def retry(*, actor, attempt_id: int) -> Attempt:
+    """Try again where it broke."""
+    attempt = get_attempt(attempt_id)
+    require_manager(actor, attempt.dataset_id)
+    if attempt.state is not Status.ERROR:
+        raise StaleState(attempt.pk, attempt.status)
+    event = RETRY_EVENT[Status(attempt.error_from)]
+    noted = {"code": attempt.error_code}
+    return advance(attempt, event, actor=actor, noted=noted, error_code="", error_text="", error_from="")
+
+
+@transaction.atomic
+def order_redeface(*, actor, attempt_id: int, plan: str = STANDARD) -> Attempt:
+    """A manager orders attempt n+1 where the plans were exhausted."""
+    attempt = get_attempt(attempt_id)
+    require_manager(actor, attempt.dataset_id)
+    if not attempt.scan.has_original:
+        raise Refused("No original is known for this scan, so it cannot be defaced again.")
+    advance(attempt, Event.REDEFACE_ORDERED, actor=actor, noted={"plan": plan})
+    return add_attempt(attempt, plan, actor=actor)
+
+
+@transaction.atomic
+def withdraw(*, actor, attempt_id: int) -> Attempt:
+    """A manager sets aside an attempt that cannot be helped."""
+    attempt = get_attempt(attempt_id)
+    require_manager(actor, attempt.dataset_id)
+    return advance(attempt, Event.WITHDRAWN, actor=actor)
+
+
+def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dict[str, int]:
+    """Free the claims of silent workers and wake every waiting job again; returns how many by status."""
+    found: dict[str, int] = dict.fromkeys((status.value for status in WORKING), 0)
+    before = timezone.now() - older_than
+    for attempt in Attempt.objects.stalled(before).order_by("pk").iterator():
+        with transaction.atomic():
+            rows = Attempt.objects.filter(
+                pk=attempt.pk,
+                status=attempt.status,
+                claimed_by=attempt.claimed_by,
+                claimed_at=attempt.claimed_at,
+            )
+            if rows.update(claimed_by="", claimed_at=None, updated_at=timezone.now()) != 1:
+                continue
+            if attempt.claimed_by:
+                record(attempt, "claim_freed", actor=actor, before=None, after={"status": attempt.status})
+            queue.wake(attempt.state, attempt.pk)
+            found[attempt.status] += 1
+    return found

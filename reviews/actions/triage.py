@@ -1,0 +1,336 @@
+"""Predictions, cut-offs and models: what routes an attempt, and routing anew what is undecided."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db import transaction
+from django.db.models import Exists, Max, OuterRef, Q
+from django.utils import timezone
+
+from reviews import audit
+from reviews.actions.core import NotAllowed, StaleState, advance, follow_up
+from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
+from reviews.states import UNDECIDED, Event, Status
+from reviews.thresholds import (
+    CLASSES,
+    FAILURES,
+    Context,
+    Route,
+    ThresholdPolicy,
+    Triage,
+    sound,
+    triage,
+    what_if,
+    with_ears,
+)
+
+EVENT_OF = {
+    Route.VERIFY: Event.TRIAGED_VERIFY,
+    Route.REFER: Event.TRIAGED_REFER,
+    Route.FAIL: Event.TRIAGED_FAIL,
+}
+STATUS_OF = {Route.VERIFY: Status.VERIFY, Route.REFER: Status.REFER}
+CHUNK = 200
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the model said about one attempt; `probabilities` None when it could say nothing."""
+
+    probabilities: Mapping[str, float] | None
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    in_distribution: bool = False
+    render_version: str = ""
+
+
+def active_thresholds() -> ThresholdSet:
+    """The cut-offs in force; a new database starts with version 1, strict and without evidence."""
+    found = ThresholdSet.objects.filter(active=True).first()
+    if found is not None:
+        return found
+    with transaction.atomic():
+        first, created = ThresholdSet.objects.get_or_create(
+            version=1,
+            defaults={"policy": ThresholdPolicy().to_dict(), "note": "Start values", "active": True},
+        )
+        if created:
+            _audit_thresholds(first, "thresholds_saved", actor=None, before=None)
+    return first
+
+
+@transaction.atomic
+def register_model(
+    *,
+    actor,
+    version: str,
+    render_version: str,
+    class_order: list[str],
+    name: str = "",
+    metrics=None,
+    data_summary=None,
+) -> ModelVersion:
+    """Know a model by the hash of its weights; the first one becomes the current one."""
+    first = not ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exists()
+    model, created = ModelVersion.objects.get_or_create(
+        version=version,
+        defaults={
+            "name": name,
+            "render_version": render_version,
+            "class_order": class_order,
+            "metrics": metrics or {},
+            "data_summary": data_summary or {},
+            "state": ModelVersion.State.CURRENT if first else ModelVersion.State.CANDIDATE,
+        },
+    )
+    if created:
+        _audit_model(model, "model_registered", actor=actor, before=None)
+    return model
+
+
+@transaction.atomic
+def activate_model(*, actor, model: ModelVersion) -> int:
+    """An administrator promotes a model: undecided attempts are classified again; returns how many."""
+    _require_permission(actor, "reviews.change_modelversion")
+    old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
+    ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
+        state=ModelVersion.State.RETIRED
+    )
+    ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.CURRENT)
+    _audit_model(model, "model_activated", actor=actor, before=old and {"model": old.version})
+    waiting = retriageable().filter(status__in=UNDECIDED)
+    for attempt in waiting:
+        advance(attempt, Event.RECLASSIFIED, actor=actor, noted={"model": model.version})
+    return len(waiting)
+
+
+@transaction.atomic
+def record_prediction(*, actor, attempt: Attempt, model: ModelVersion, finding: Finding) -> Attempt:
+    """Save what the model said and route the attempt by the active cut-offs."""
+    prediction = _save_prediction(attempt, model, finding)
+    where = {"claimed_by": attempt.claimed_by}
+    return route(attempt, prediction, active_thresholds(), actor=actor, where=where)
+
+
+@transaction.atomic
+def record_shadow(*, attempt: Attempt, model: ModelVersion, finding: Finding) -> Prediction:
+    """Save what a model in the shadow said; it routes nothing."""
+    return _save_prediction(attempt, model, finding, shadow=True)
+
+
+def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, actor, where=None) -> Attempt:
+    """Triage one attempt inside the caller's transaction; a confident failure gets its next attempt."""
+    decision = decide(attempt, prediction, cutoffs.cutoffs)
+    TriageRecord.objects.create(
+        attempt=attempt,
+        prediction=prediction,
+        threshold_set=cutoffs,
+        route=decision.route.value,
+        reason=decision.reason.value,
+    )
+    standard = probabilities_of(prediction, attempt.dataset.ears_required)
+    noted = {"prediction": prediction.pk, "threshold_set": cutoffs.version, "reason": decision.reason.value}
+    changes = {
+        "route": decision.route.value,
+        "route_reason": decision.reason.value,
+        "confidence": standard["pass"] if standard and sound(standard) else 0.0,
+        "triaged_under": cutoffs,
+    }
+    advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, **changes)
+    if decision.route is Route.FAIL and standard:
+        follow_up(attempt, max(FAILURES, key=standard.__getitem__), actor=actor)
+    return attempt
+
+
+def decide(attempt: Attempt, prediction: Prediction, policy: ThresholdPolicy) -> Triage:
+    """The pure triage of a stored prediction."""
+    return triage(
+        probabilities_of(prediction, attempt.dataset.ears_required), policy, context_of(attempt, prediction)
+    )
+
+
+def context_of(attempt: Attempt, prediction: Prediction) -> Context:
+    """What triage must know beside the probabilities."""
+    return Context(
+        in_distribution=prediction.in_distribution,
+        class_order=tuple(prediction.model_version.class_order),
+        model_render_version=prediction.model_version.render_version,
+        attempt_render_version=prediction.render_version,
+        problems=tuple(attempt.problems),
+    )
+
+
+def probabilities_of(prediction: Prediction, ears_required: bool) -> dict[str, float] | None:
+    """The four classes under the dataset's standard; without the ears' probability there are none."""
+    probabilities = prediction.probabilities
+    if probabilities is None or not ears_required:
+        return probabilities
+    ears = prediction.attributes.get("ears")
+    return None if ears is None else with_ears(probabilities, ears)
+
+
+def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str = "") -> ThresholdSet:
+    """A new version of the cut-offs, active at once; what is undecided is routed anew."""
+    _require_permission(actor, "reviews.add_thresholdset")
+    active_thresholds()
+    with transaction.atomic():
+        highest = ThresholdSet.objects.aggregate(highest=Max("version"))["highest"]
+        new = ThresholdSet.objects.create(
+            version=highest + 1,
+            policy=policy.to_dict(),
+            evidence=evidence or {},
+            note=note[:200],
+            created_by=actor,
+        )
+        _audit_thresholds(new, "thresholds_saved", actor=actor, before=None)
+        _switch(new, actor)
+    retriage(actor=actor)
+    return new
+
+
+def activate_thresholds(*, actor, threshold_set: ThresholdSet) -> None:
+    """Bring an earlier version back into force; what is undecided is routed anew."""
+    _require_permission(actor, "reviews.add_thresholdset")
+    with transaction.atomic():
+        _switch(threshold_set, actor)
+    retriage(actor=actor)
+
+
+def _switch(new: ThresholdSet, actor) -> None:
+    old = ThresholdSet.objects.select_for_update().filter(active=True).first()
+    ThresholdSet.objects.filter(active=True).update(active=False)
+    ThresholdSet.objects.filter(pk=new.pk).update(active=True)
+    new.active = True
+    _audit_thresholds(new, "thresholds_activated", actor=actor, before=old and {"version": old.version})
+
+
+def retriageable():
+    """Undecided attempts that nobody looks at now and that no person has doubted."""
+    held = Lease.objects.filter(attempt=OuterRef("pk"), until__gt=timezone.now())
+    doubted = Referral.objects.filter(attempt=OuterRef("pk"))
+    undecided = Attempt.objects.filter(status__in=[status.value for status in UNDECIDED])
+    return undecided.filter(~Exists(held), ~Exists(doubted)).select_related("scan", "dataset")
+
+
+def retriage(*, actor=None) -> dict[str, int]:
+    """Route undecided attempts under the active cut-offs; repeatable, resumes after an interruption."""
+    cutoffs = active_thresholds()
+    counts = {"verify": 0, "refer": 0, "fail": 0, "unchanged": 0}
+    last = 0
+    behind = Q(triaged_under__isnull=True) | ~Q(triaged_under=cutoffs)
+    while chunk := list(retriageable().filter(behind, pk__gt=last).order_by("pk")[:CHUNK]):
+        last = chunk[-1].pk
+        with transaction.atomic():
+            for attempt, prediction in _with_predictions(chunk):
+                counts[_reroute(attempt, prediction, cutoffs, actor)] += 1
+    return counts
+
+
+def _with_predictions(attempts: list[Attempt]) -> list[tuple[Attempt, Prediction]]:
+    """Each attempt with its latest prediction of a model that counts."""
+    found = Prediction.objects.filter(attempt__in=attempts, shadow=False).select_related("model_version")
+    latest = {prediction.attempt_id: prediction for prediction in found.order_by("pk")}
+    return [(attempt, latest[attempt.pk]) for attempt in attempts if attempt.pk in latest]
+
+
+def _reroute(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, actor) -> str:
+    decision = decide(attempt, prediction, cutoffs.cutoffs)
+    try:
+        with transaction.atomic():
+            if STATUS_OF.get(decision.route) != attempt.state:
+                route(attempt, prediction, cutoffs, actor=actor)
+                return decision.route.value
+            _stay(attempt, prediction, cutoffs, decision)
+    except StaleState:
+        return "unchanged"
+    return "unchanged"
+
+
+def _stay(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, decision: Triage) -> None:
+    """The route is the same; the new cut-offs and reason are kept with it."""
+    TriageRecord.objects.create(
+        attempt=attempt,
+        prediction=prediction,
+        threshold_set=cutoffs,
+        route=decision.route.value,
+        reason=decision.reason.value,
+    )
+    Attempt.objects.filter(pk=attempt.pk, status=attempt.status).update(
+        triaged_under=cutoffs, route_reason=decision.reason.value
+    )
+
+
+def consequences(policy: ThresholdPolicy) -> dict[str, int]:
+    """How many undecided attempts these cut-offs would verify, refer or fail."""
+    rows = retriageable().filter(predictions__shadow=False).annotate(latest=Max("predictions__pk"))
+    ids = dict(rows.values_list("pk", "latest"))
+    predictions = Prediction.objects.filter(pk__in=ids.values()) if len(ids) < 900 else _all_latest()
+    pairs = predictions.select_related("model_version", "attempt__dataset").iterator(chunk_size=2000)
+    wanted = set(ids.values())
+    return what_if(
+        (
+            (probabilities_of(p, p.attempt.dataset.ears_required), context_of(p.attempt, p))
+            for p in pairs
+            if p.pk in wanted
+        ),
+        policy,
+    )
+
+
+def _all_latest():
+    return Prediction.objects.filter(shadow=False, attempt__status__in=[status.value for status in UNDECIDED])
+
+
+def _save_prediction(
+    attempt: Attempt, model: ModelVersion, finding: Finding, *, shadow: bool = False
+) -> Prediction:
+    return Prediction.objects.create(
+        attempt=attempt,
+        model_version=model,
+        attributes=_finite(finding.attributes),
+        in_distribution=finding.in_distribution is True,
+        render_version=finding.render_version,
+        shadow=shadow,
+        **{f"p_{name}": value for name, value in _columns(finding.probabilities).items()},
+    )
+
+
+def _columns(probabilities: Mapping[str, float] | None) -> dict[str, float | None]:
+    """What can be stored: all four, or nothing when one is missing or not finite."""
+    values = [(probabilities or {}).get(name) for name in CLASSES]
+    if any(not isinstance(value, int | float) or not math.isfinite(value) for value in values):
+        return dict.fromkeys(CLASSES)
+    return dict(zip(CLASSES, values, strict=True))
+
+
+def _finite(attributes: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in attributes.items() if math.isfinite(value)}
+
+
+def _require_permission(actor, permission: str) -> None:
+    if actor is not None and not actor.has_perm(permission):
+        raise NotAllowed("Only an administrator may change cut-offs and models.")
+
+
+def _audit_thresholds(threshold_set: ThresholdSet, action: str, *, actor, before) -> None:
+    audit.append(
+        actor=actor,
+        action=action,
+        dataset=None,
+        object_kind="threshold_set",
+        object_id=threshold_set.pk,
+        before=before,
+        after={"version": threshold_set.version, "policy": threshold_set.policy},
+    )
+
+
+def _audit_model(model: ModelVersion, action: str, *, actor, before) -> None:
+    audit.append(
+        actor=actor,
+        action=action,
+        dataset=None,
+        object_kind="model_version",
+        object_id=model.pk,
+        before=before or None,
+        after={"model": model.version, "render_version": model.render_version},
+    )

@@ -1,0 +1,69 @@
+"""Append to the audit chain, and check it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from django.db import transaction
+
+from reviews.models import AuditEvent, AuditHead
+from reviews.verify_chain import CONTENT, check, content_digest, link
+
+SYSTEM = "system"
+DIGESTS = ("content_digest", "previous_digest", "digest")
+
+
+def name_of(actor) -> str:
+    """How the trail names who did it; None is the software itself."""
+    return SYSTEM if actor is None else f"user:{actor.pk}"
+
+
+def append(
+    *, actor, action: str, dataset: int | None, object_kind: str, object_id: int | None, before, after
+):
+    """Add one event inside the caller's transaction; the head row is locked until it commits."""
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("an audit event belongs into the transaction of what it records")
+    head = AuditHead.objects.select_for_update().filter(pk=1).first() or _first_head()
+    event = {
+        "seq": head.seq + 1,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "actor": name_of(actor),
+        "action": action,
+        "dataset": dataset,
+        "object_kind": object_kind,
+        "object_id": object_id,
+        "before": before,
+        "after": after,
+    }
+    content = content_digest(event)
+    digest = link(head.digest, content)
+    AuditHead.objects.filter(pk=1).update(seq=event["seq"], digest=digest)
+    return AuditEvent.objects.create(
+        **event, content_digest=content, previous_digest=head.digest, digest=digest
+    )
+
+
+def _first_head() -> AuditHead:
+    AuditHead.objects.get_or_create(pk=1)
+    return AuditHead.objects.select_for_update().get(pk=1)
+
+
+def rows(dataset: int | None = None) -> Iterator[dict]:
+    """The chain in order; events of other datasets than `dataset` are withheld, their digests kept."""
+    for event in AuditEvent.objects.order_by("seq").values(*CONTENT, *DIGESTS).iterator(chunk_size=2000):
+        if dataset is None or event["dataset"] in (None, dataset):
+            yield event
+        else:
+            yield {"seq": event["seq"], "withheld": True, **{name: event[name] for name in DIGESTS}}
+
+
+def problems() -> list[str]:
+    """What is wrong with the stored chain; nothing when it is whole."""
+    found = check(rows())
+    head = AuditHead.objects.filter(pk=1).first()
+    last = AuditEvent.objects.order_by("-seq").values_list("seq", "digest").first()
+    if last is not None and (head is None or (head.seq, head.digest) != last):
+        found.append("the head of the chain does not match its last event: events are missing at the end")
+    if last is None and head is not None and head.seq:
+        found.append("all events are missing")
+    return found

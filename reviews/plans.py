@@ -1,0 +1,15 @@
+"""Which plan a re-defacing follows after each kind of failure; the engines know what the names mean."""
+
+from collections.abc import Sequence
+
+STANDARD = "standard"
+LADDERS: dict[str, tuple[str, ...]] = {
+    "face": ("larger", "register_anew"),
+    "brain": ("smaller", "register_anew"),
+    "both": ("register_anew", "larger"),
+}
+
+
+def plan_after(failed_class: str, tried: Sequence[str]) -> str | None:
+    """The next plan for this failure that the scan has not had; None when a person must decide."""
+    return next((plan for plan in LADDERS[failed_class] if plan not in tried), None)
