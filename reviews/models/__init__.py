@@ -11,6 +11,7 @@ from reviews.models.decisions import (
     Verdict,
 )
 from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
+from reviews.models.preferences import Preference
 from reviews.models.scans import Attempt, Scan
 from reviews.models.trail import AuditEvent, AuditHead
 
@@ -27,6 +28,7 @@ __all__ = [
     "Mode",
     "ModelVersion",
     "Prediction",
+    "Preference",
     "Referral",
     "Role",
     "Scan",
