@@ -1,9 +1,9 @@
-"""What the CNN looks at: 26 projections of a head in the working frame, as bytes.
+"""What the CNN looks at: 23 projections of a head in the working frame, as bytes.
 
 Six surface views (from the front, the back, the left, the right, above and below), each with six layers: how
 far the first tissue lies, and what lies 0-3, 3-6, 6-9, 9-12 and 12-18 mm beneath that surface. An intact head shows
 skin, bone and fluid there one after the other; where a mask cut into the brain, brain lies bare.
-Twenty slice packs of six neighbouring slices each, 3 mm apart in the plane and 6 mm across it, through
+Seventeen slice packs of six neighbouring slices each, 3 mm apart in the plane and 6 mm across it, through
 the whole frame: sagittal, coronal and axial.
 """
 
@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.projections.frame import SHAPE, BoolArray, FloatArray, HeadFrame
+from inference.projections.frame import BoolArray, FloatArray, HeadFrame
 
 SURFACES = ("front", "back", "left", "right", "top", "bottom")
 SIDE = 80  # every projection is SIDE x SIDE, smaller ones are padded at the end
 LAYERS = 6
 PEELS_MM = ((0, 3), (3, 6), (6, 9), (9, 12), (12, 18))
 SLICE_STEP = 2
+# First slices of the packs; a pack spans 12 slices of which it shows every second.
+PACKS = {"sagittal": range(2, 62, 12), "coronal": range(8, 80, 12), "axial": range(8, 80, 12)}
+VIEW_NAMES = (*SURFACES, *(f"{axis}_{start}" for axis, starts in PACKS.items() for start in starts))
 BYTES_PER_MEDIAN = 85.0  # intensity 1.0 (the median of the head) becomes this byte
 GAMMA = 0.7
 
@@ -95,4 +98,3 @@ def network_input(frame: HeadFrame) -> NetworkInput:
     return NetworkInput(surfaces=surfaces, volume=as_bytes(frame.data))
 
 
-__all__ = ["LAYERS", "SHAPE", "SIDE", "SLICE_STEP", "SURFACES", "NetworkInput", "network_input"]

@@ -1,0 +1,141 @@
+"""Training data: shards of simulated defacings, split by person, mixed, mirrored and varied in intensity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference import truth
+from inference.projections.frame import SHAPE
+from inference.projections.network import PACKS, SURFACES
+from inference.simulate.instance import REGIONS
+
+# People the training never sees. The rest is trained on. Split by person, never by file.
+CALIBRATION = ("head04", "synthseg_12", "synthseg_13", "synthseg_06")
+TEST = ("head02", "head06", "synthseg_02", "synthseg_08", "synthseg_17", "synthseg_20")
+_FLIPPED = [SURFACES.index(v) for v in ("front", "back", "top", "bottom")]
+_SWAP = [SURFACES.index(v) for v in ("front", "back", "right", "left", "top", "bottom")]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of samples and whose head it is."""
+
+    path: Path
+    person: str
+
+
+def shards(folder: Path) -> list[Shard]:
+    """All shards of a folder, by name."""
+    out = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as z:
+            out.append(Shard(path, str(z["person"])))
+    return out
+
+
+def split(all_shards: list[Shard]) -> dict[str, list[Shard]]:
+    """train, calibration and test shards."""
+    out: dict[str, list[Shard]] = {"train": [], "calibration": [], "test": []}
+    for shard in all_shards:
+        part = "calibration" if shard.person in CALIBRATION else "test" if shard.person in TEST else "train"
+        out[part].append(shard)
+    return out
+
+
+def targets(brain_ml: NDArray[np.float32], kept: NDArray[np.float32]) -> NDArray[np.int8]:
+    """(N, 3) face, ears, brain as 0, 1, or -1 where ambiguous; inputs (N,) ml and (N, 5) shares, NaN out of view."""
+    out = np.full((len(brain_ml), 3), -1, np.int8)
+    for n, (ml, shares) in enumerate(zip(brain_ml, kept, strict=True)):
+        if np.isnan(ml):
+            continue
+        by_name = {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, shares, strict=True)}
+        answers = (
+            truth.face_remains(by_name),
+            truth.regions_remain(by_name, truth.EAR_REGIONS),
+            truth.brain_removed(float(ml)),
+        )
+        out[n] = [-1 if a is None else int(a) for a in answers]
+    return out
+
+
+@dataclass
+class Batch:
+    """Tensors of one batch; odd marks what is not a head, attributes -1 what is ambiguous."""
+
+    surfaces: Tensor
+    volumes: Tensor
+    evidence: Tensor
+    attributes: Tensor
+    kept: Tensor
+    brain_ml: Tensor
+    odd: Tensor
+    names: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, arrays: dict[str, NDArray[np.generic]]) -> Batch:
+        """From the arrays of shards."""
+        return cls(
+            torch.from_numpy(arrays["surfaces"]), torch.from_numpy(arrays["volumes"]), torch.from_numpy(arrays["evidence"]),
+            torch.from_numpy(targets(arrays["brain_ml"], arrays["kept"])).long(), torch.from_numpy(arrays["kept"]),
+            torch.from_numpy(arrays["brain_ml"]), torch.from_numpy(arrays["names"][:, 0] == "odd"), arrays["names"],
+        )  # fmt: skip
+
+
+def load(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of several shards, one after another."""
+    keys = ("surfaces", "volumes", "evidence", "brain_ml", "kept", "names")
+    parts = []
+    for path in paths:
+        with np.load(path) as z:
+            parts.append({key: z[key] for key in keys})
+    return {key: np.concatenate([p[key] for p in parts]) for key in keys}
+
+
+def batches(chosen: list[Shard], size: int, rng: np.random.Generator | None, mix: int = 10) -> Iterator[Batch]:
+    """Batches over all samples; shuffled over `mix` shards at a time when a generator is given."""
+    order = list(chosen) if rng is None else [chosen[i] for i in rng.permutation(len(chosen))]
+    for start in range(0, len(order), mix):
+        arrays = load([s.path for s in order[start : start + mix]])
+        count = len(arrays["brain_ml"])
+        index = np.arange(count) if rng is None else rng.permutation(count)
+        for first in range(0, count, size):
+            at = index[first : first + size]
+            if rng is None or len(at) > size // 2:
+                yield Batch.of({key: value[at] for key, value in arrays.items()})
+
+
+def mirror(batch: Batch) -> Batch:
+    """Left becomes right, in the pictures and in the maps."""
+    width, cells = SHAPE[0], SHAPE[0] // 8
+    surfaces = batch.surfaces[:, _SWAP].clone()
+    surfaces[:, _FLIPPED, ..., :width] = surfaces[:, _FLIPPED, ..., :width].flip(-1)
+    maps = batch.evidence.clone()
+    maps[:, : len(SURFACES)] = maps[:, _SWAP]
+    maps[:, _FLIPPED, ..., :cells] = maps[:, _FLIPPED, ..., :cells].flip(-1)
+    start = len(SURFACES) + len(PACKS["sagittal"])
+    maps[:, len(SURFACES) : start] = maps[:, len(SURFACES) : start].flip(1)
+    maps[:, start:, :, :cells] = maps[:, start:, :, :cells].flip(-2)
+    return Batch(surfaces, batch.volumes.flip(1), maps, batch.attributes, batch.kept[:, [0, 1, 2, 4, 3]],
+                 batch.brain_ml, batch.odd, batch.names)  # fmt: skip
+
+
+def vary(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Half of the batches mirrored; brightness and gamma of every head changed a little."""
+    if rng.random() < 0.5:
+        batch = mirror(batch)
+    count = len(batch.brain_ml)
+    gamma = np.exp(rng.normal(0, 0.12, count))
+    gain = np.exp(rng.normal(0, 0.08, count))
+    table = 255 * gain[:, None] * (np.arange(256) / 255) ** gamma[:, None]
+    tables = torch.from_numpy(np.clip(table, 0, 255).astype(np.uint8))
+    for n in range(count):
+        batch.volumes[n] = tables[n][batch.volumes[n].int()]
+        batch.surfaces[n, :, 1:] = tables[n][batch.surfaces[n, :, 1:].int()]
+    return batch

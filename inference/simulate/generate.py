@@ -1,0 +1,107 @@
+"""Generate the training data: one shard of simulated defacings a deformed head; seeded, parallel, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import zlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference.projections.network import LAYERS, SIDE, SURFACES
+from inference.projections.frame import SHAPE
+from inference.simulate.contrast import CONTRASTS
+from inference.simulate.heads import Head
+from inference.simulate.instance import REGIONS, make_instance
+from inference.simulate.odd import odd_sample
+from inference.simulate.sample import POOL, VIEW_COUNT, simulate
+
+ODD_EVERY = 12  # one sample in so many is not a defaced head
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to make: the `index`-th deformation of a head."""
+
+    head: Path
+    index: int
+    samples: int
+    out: Path
+    seed: int
+
+    @property
+    def target(self) -> Path:
+        """Where the shard goes."""
+        return self.out / f"{self.head.stem}_{self.index:03d}.npz"
+
+
+def make_shard(task: Task) -> str:
+    """Write one shard; the same task gives the same bytes."""
+    head = Head.load(task.head)
+    rng = np.random.default_rng([task.seed, zlib.crc32(head.name.encode()), task.index])
+    instance = make_instance(head, rng)
+    count = task.samples
+    surfaces = np.zeros((count, len(SURFACES), LAYERS, SIDE, SIDE), np.uint8)
+    volumes = np.zeros((count, *SHAPE), np.uint8)
+    evidence = np.zeros((count, VIEW_COUNT, 2, SIDE // POOL, SIDE // POOL), bool)
+    brain_ml = np.full(count, np.nan, np.float32)
+    kept = np.full((count, len(REGIONS)), np.nan, np.float32)
+    names: list[tuple[str, str, str]] = []
+    for n in range(count):
+        if n % ODD_EVERY == ODD_EVERY - 1:
+            kind, network = odd_sample(instance, rng, CONTRASTS)
+            names.append(("odd", kind, ""))
+        else:
+            sample = simulate(instance, rng, CONTRASTS)
+            network, evidence[n], brain_ml[n], kept[n] = sample.network, sample.evidence, sample.brain_ml, sample.kept
+            names.append((sample.family, sample.fill, sample.contrast))
+        surfaces[n], volumes[n] = network.surfaces, network.volume
+    part = task.target.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as handle:
+        np.savez(handle, surfaces=surfaces, volumes=volumes, evidence=evidence, brain_ml=brain_ml, kept=kept,
+                 names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
+    part.replace(task.target)
+    return task.target.name
+
+
+def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int) -> list[Task]:
+    """All shards, evenly over persons, so that any beginning of the list is a fair sample."""
+    people: dict[str, list[Path]] = {}
+    for path in sorted(heads.glob("*.npz")):
+        if ".part" not in path.name:
+            with np.load(path) as z:
+                people.setdefault(str(z["person"]), []).append(path)
+    return [
+        Task(paths[index % len(paths)], index // len(paths), samples, out, seed)
+        for index in range(per_person)
+        for paths in people.values()
+    ]
+
+
+def main() -> None:
+    """`python -m inference.simulate.generate HEADS OUT`: make what is missing of the training data."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("heads", type=Path, help="folder of prepared heads (inference.simulate.heads)")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--per-person", type=int, default=30)
+    parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    tasks = plan(options.heads, options.out, options.per_person, options.samples, options.seed)
+    todo = [task for task in tasks if not task.target.exists()]
+    started = time.monotonic()
+    with ProcessPoolExecutor(options.workers) as pool:
+        for done, future in enumerate(as_completed([pool.submit(make_shard, t) for t in todo]), start=1):
+            left = (time.monotonic() - started) / done * (len(todo) - done)
+            sys.stderr.write(f"{len(tasks) - len(todo) + done}/{len(tasks)} {future.result()} {left / 60:.0f} min left\n")
+
+
+if __name__ == "__main__":
+    main()

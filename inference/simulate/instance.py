@@ -1,0 +1,174 @@
+"""One deformed head in space: what it is made of, where its brain and face are. No contrast and no mask yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+from scipy.spatial.transform import Rotation
+
+from inference.projections.frame import VOXEL_MM, BoolArray, FloatArray
+from inference.simulate.heads import GROUPS, LANDMARKS, Head
+
+GRID = (76, 92, 92)  # 228 x 276 x 276 mm around the head, 3 mm cells
+BRAIN_AT = (38.0, 42.0, 60.0)  # the cell on which the middle of the brain is put
+REGIONS = ("eyes", "nose", "mouth", "left_ear", "right_ear")
+
+
+@dataclass
+class Instance:
+    """One head in the 3 mm instance grid, axes right, front, up.
+
+    fractions: (16, *GRID) share of each tissue group in a cell, or image: (*GRID) intensity 0-1.
+    brain: (*GRID) share of the cell that is brain (eroded by 1 mm). in_view: inside the source's field of view.
+    landmarks: (6, 3) cells. to_template: (4, 4) cells -> template voxels, as an ideal registration finds it.
+    """
+
+    head: str
+    person: str
+    modality: str
+    fractions: FloatArray | None
+    image: FloatArray | None
+    brain: FloatArray
+    in_view: BoolArray
+    landmarks: NDArray[np.float64]
+    to_template: NDArray[np.float64]
+
+    @cached_property
+    def head_mask(self) -> BoolArray:
+        """The head without the cavities in it."""
+        tissue = self.fractions[1:].sum(axis=0) > 0.5 if self.fractions is not None else self.image_mask()
+        labels, count = ndi.label(tissue)
+        if count > 1:
+            tissue = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+        closed = ndi.binary_closing(np.pad(tissue, 3), iterations=2)[3:-3, 3:-3, 3:-3] | tissue
+        return np.asarray(ndi.binary_fill_holes(closed))
+
+    def image_mask(self) -> BoolArray:
+        """Tissue of an intensity head, by its own threshold."""
+        from inference.projections.frame import head_mask
+
+        assert self.image is not None
+        return head_mask(self.image)[0]
+
+    @cached_property
+    def depth_mm(self) -> FloatArray:
+        """Distance below the skin in mm; negative outside."""
+        inside = ndi.distance_transform_edt(self.head_mask)
+        outside = ndi.distance_transform_edt(~self.head_mask)
+        return np.asarray((inside - outside) * VOXEL_MM, np.float32)
+
+    @cached_property
+    def brain_mm(self) -> FloatArray:
+        """Distance to the brain in mm; negative inside."""
+        brain = self.brain > 0.5
+        if not brain.any():
+            return np.full(GRID, 500, np.float32)
+        outside = ndi.distance_transform_edt(~brain)
+        return np.asarray((outside - ndi.distance_transform_edt(brain)) * VOXEL_MM, np.float32)
+
+    @cached_property
+    def surface(self) -> BoolArray:
+        """The outermost cells of the head."""
+        inner = ndi.binary_erosion(np.pad(self.head_mask, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
+        return np.asarray(self.head_mask & ~inner & self.in_view)
+
+    @cached_property
+    def regions(self) -> dict[str, BoolArray]:
+        """Surface cells of each recognisable region."""
+        x, y, z = (axis * VOXEL_MM for axis in np.indices(GRID, dtype=np.float32))
+        mm = dict(zip(LANDMARKS, self.landmarks * VOXEL_MM, strict=True))
+        out: dict[str, BoolArray] = {}
+        eyes = np.zeros(GRID, bool)
+        for side in ("right_eye", "left_eye"):
+            ex, ey, ez = mm[side]
+            eyes |= (np.abs(x - ex) < 19) & (np.abs(z - ez) < 14) & (y > ey + 1) & (y < ey + 40)
+        nx, ny, nz = mm["nose"]
+        mx, my, mz = mm["mouth"]
+        out["eyes"] = eyes & self.surface
+        out["nose"] = (np.abs(x - nx) < 19) & (z > nz - 13) & (z < nz + 27) & (y > ny - 30) & self.surface & ~out["eyes"]
+        out["mouth"] = (np.abs(x - mx) < 28) & (z > mz - 18) & (z < mz + 15) & (y > my - 24) & self.surface & ~out["nose"]
+        for side in ("left_ear", "right_ear"):
+            ex, ey, ez = mm[side]
+            out[side] = ((np.abs(x - ex) < 18) & (np.abs(y - ey) < 24) & (np.abs(z - ez) < 36)) & self.surface
+        return out
+
+
+def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], knots: int) -> FloatArray:
+    """A random field of unit variance that varies over about a `knots`-th of the grid."""
+    field = rng.standard_normal((knots, knots, knots)).astype(np.float32)
+    for axis, count in enumerate(shape):
+        at = np.linspace(0, knots - 1, count)
+        low = np.minimum(at.astype(int), knots - 2)
+        part = (at - low).astype(np.float32)
+        part = part * part * (3 - 2 * part)
+        weights = np.zeros((count, knots), np.float32)
+        weights[np.arange(count), low] = 1 - part
+        weights[np.arange(count), low + 1] += part
+        field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
+    return field
+
+
+def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(3, 3) rotation, scale and shear of a head that lies the way heads lie, one in ten oddly."""
+    odd = rng.random() < 0.1
+    angles = rng.normal(0, [22, 12, 12] if odd else [9, 4, 4])  # pitch about x, roll about y, yaw about z
+    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    scale = rng.uniform(0.86, 1.14) * np.exp(rng.normal(0, 0.04, 3))
+    shear = np.eye(3)
+    shear[np.triu_indices(3, 1)] = rng.normal(0, 0.03, 3)
+    flip = np.diag([rng.choice([-1.0, 1.0]), 1.0, 1.0])
+    return np.asarray(flip @ turn @ shear @ np.diag(1 / scale))
+
+
+def make_instance(head: Head, rng: np.random.Generator, *, plain: bool = False) -> Instance:
+    """Deform a source head into the instance grid; `plain` leaves it as it is, only placed."""
+    linear = np.eye(3) if plain else random_affine(rng)
+    brain = np.asarray(ndi.binary_erosion(head.brain, ndi.generate_binary_structure(3, 1)))
+    middle = np.array(ndi.center_of_mass(head.brain)) if head.brain.any() else np.array(head.data.shape) / 2
+    cells = np.indices(GRID, dtype=np.float32).reshape(3, -1) - np.array(BRAIN_AT, np.float32)[:, None]
+    at = (linear * VOXEL_MM) @ cells + middle[:, None]
+    if not plain:
+        for axis in range(3):
+            wide = smooth_field(rng, GRID, 5) * rng.uniform(1, 5)
+            fine = smooth_field(rng, GRID, 10) * rng.uniform(0, 1.6)
+            at[axis] += (wide + fine).ravel()
+    at = at.astype(np.float32)
+    shape = np.array(head.data.shape)[:, None]
+    in_view = ((at > -0.5) & (at < shape - 0.5)).all(axis=0)
+    groups = len(GROUPS)
+    count = at.shape[1]
+    tissue = np.zeros(groups * count, np.float32) if head.labels else np.zeros(count, np.float32)
+    brain_share = np.zeros(count, np.float32)
+    for corner in np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T:
+        sub = at + (linear @ (corner * VOXEL_MM / 4)).astype(np.float32)[:, None]
+        index = np.rint(sub).astype(np.int32)
+        inside = ((index >= 0) & (index < shape)).all(axis=0)
+        index = np.clip(index, 0, shape - 1)
+        flat = np.ravel_multi_index(tuple(index), head.data.shape)
+        value = head.data.ravel()[flat] * inside
+        brain_share += brain.ravel()[flat] & inside
+        if head.labels:
+            tissue += np.bincount(value.astype(np.int64) * count + np.arange(count), minlength=groups * count)
+        else:
+            tissue += value
+    targets = head.landmarks.astype(np.float32)
+    nearest = [int(np.argmin(((at - t[:, None]) ** 2).sum(axis=0))) for t in targets]
+    landmarks = np.array(np.unravel_index(nearest, GRID), float).T
+    inverse = np.linalg.inv(linear * VOXEL_MM)  # landmarks outside the grid follow the linear part
+    outside = ((at[:, nearest].T - targets) ** 2).sum(axis=1) > 36
+    landmarks[outside] = ((targets[outside] - middle) @ inverse.T) + BRAIN_AT
+    pick = rng.choice(count, 4000, replace=False)
+    grid = np.indices(GRID).reshape(3, -1)[:, pick]
+    to_head, *_ = np.linalg.lstsq(np.vstack([grid, np.ones(4000)]).T, at[:, pick].T, rcond=None)
+    to_template = head.to_template @ np.vstack([to_head.T, [0, 0, 0, 1]])
+    return Instance(
+        head=head.name, person=head.person, modality=head.modality,
+        fractions=(tissue / 8).reshape(groups, *GRID) if head.labels else None,
+        image=None if head.labels else (tissue / (8 * 255)).reshape(GRID),
+        brain=(brain_share / 8).reshape(GRID), in_view=in_view.reshape(GRID),
+        landmarks=landmarks, to_template=to_template,
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""One simulated defacing from a head instance: what the network sees, and what is true of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+
+from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, crop, head_frame
+from inference.projections.network import PACKS, SIDE, SURFACES, NetworkInput, crossing, network_input, seen_from
+from inference.simulate.contrast import acquire, fill_removed, paint, thick_slices
+from inference.simulate.instance import GRID, REGIONS, Instance
+from inference.simulate.masks import random_mask
+
+CELL_ML = VOXEL_MM**3 / 1000
+POOL = 8  # evidence maps are coarser than the projections by this factor
+VIEW_COUNT = len(SURFACES) + sum(len(p) for p in PACKS.values())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """network: the projections. evidence: (23, 2, 10, 10) bool, where brain is missing, where face is left.
+
+    brain_ml, kept (5,) shares in the order of REGIONS, NaN where out of view.
+    """
+
+    network: NetworkInput
+    evidence: BoolArray
+    brain_ml: float
+    kept: NDArray[np.float32]
+    family: str
+    fill: str
+    contrast: str
+
+
+def crop_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """The field of view that a protocol leaves of the head."""
+    face = instance.landmarks
+    chosen = [slice(0, n) for n in GRID]
+    if rng.random() < 0.28:  # from below: somewhere between the eyes and the neck
+        low = int(face[3, 2] + rng.uniform(-14, 26))
+        chosen[2] = slice(int(np.clip(low, 0, 55)), GRID[2])
+    if rng.random() < 0.06:  # from above
+        chosen[2] = slice(chosen[2].start, GRID[2] - int(rng.integers(8, 18)))
+    if rng.random() < 0.08:  # the tip of the nose
+        chosen[1] = slice(0, int(np.clip(face[2, 1] - rng.uniform(0, 7), 60, GRID[1])))
+    if rng.random() < 0.10:  # the ears
+        side = int(rng.integers(8, 16))
+        chosen[0] = slice(side, GRID[0] - side)
+    return tuple(chosen)  # type: ignore[return-value]
+
+
+def regions_kept(instance: Instance, gone: FloatArray, view: BoolArray) -> NDArray[np.float32]:
+    """(5,) share of each region's surface that is still there; NaN where most of it is out of view."""
+    out = np.full(len(REGIONS), np.nan, np.float32)
+    for index, name in enumerate(REGIONS):
+        cells = instance.regions[name] & instance.in_view
+        seen = cells & view
+        if seen.sum() >= max(20, 0.4 * cells.sum()):
+            out[index] = float((1 - gone[seen]).mean())
+    return out
+
+
+def pool(cells: BoolArray) -> BoolArray:
+    """Maximum over 8 x 8 cells of the last two axes, padded to 80 x 80 first."""
+    pad = [(0, 0)] * (cells.ndim - 2) + [(0, SIDE - cells.shape[-2]), (0, SIDE - cells.shape[-1])]
+    grid = np.pad(cells, pad).reshape(*cells.shape[:-2], SIDE // POOL, POOL, SIDE // POOL, POOL)
+    return np.asarray(grid.any(axis=(-3, -1)))
+
+
+def evidence_maps(missing: BoolArray, left: BoolArray, data: FloatArray, head: BoolArray, air: float) -> BoolArray:
+    """(23, 2, 10, 10) where each projection can show that brain is missing or face is left; inputs (64, 80, 80)."""
+    maps = []
+    for view in SURFACES:
+        solid = seen_from(head, view)
+        depth, there = crossing(seen_from(data, view), solid, air)
+        before = np.arange(solid.shape[0])[:, None, None] <= np.where(there, depth + 2, 999)
+        maps.append([pool((seen_from(cells, view) & before).any(axis=0)) for cells in (missing, left)])
+    for axis, starts in enumerate(PACKS.values()):
+        for start in starts:
+            pack = [np.moveaxis(c, axis, 0)[start : start + 12].any(axis=0) for c in (missing, left)]
+            maps.append([pool(p) for p in pack])
+    return np.array(maps)
+
+
+def simulate(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]) -> Sample:
+    """Paint the head, remove a face, measure, and project; everything from `rng`."""
+    contrast, image = paint(instance, rng, allowed)
+    thick = rng.random() < 0.35
+    if thick and rng.random() < 0.6:
+        image, thick = thick_slices(image, rng), False
+    image = acquire(image, rng)
+    family, share = random_mask(instance, rng)
+    share = np.broadcast_to(share, GRID)
+    fill, image = fill_removed(image, share, instance.head_mask, rng)
+    if thick:
+        image = thick_slices(image, rng)
+    view = crop_view(instance, rng)
+    seen = np.zeros(GRID, bool)
+    seen[view] = True
+    kept = regions_kept(instance, share, seen)
+    brain = instance.brain * share * seen
+    frame = head_frame(image[view], (VOXEL_MM,) * 3)
+    start = tuple(o + v.start for o, v in zip(frame.origin, view, strict=True))
+    missing = np.asarray(crop(brain > 0.5, start, False), bool)
+    region = instance.regions["eyes"] | instance.regions["nose"] | instance.regions["mouth"]
+    near = ndi.binary_dilation(region, iterations=1)
+    left = np.asarray(crop(near & (share < 0.5) & seen, start, False), bool)
+    return Sample(
+        network=network_input(frame),
+        evidence=evidence_maps(missing, left, frame.data, frame.head, frame.air),
+        brain_ml=float(brain.sum() * CELL_ML), kept=kept, family=family, fill=fill, contrast=contrast,
+    )  # fmt: skip
+
+
+assert SHAPE[1] == SHAPE[2] == SIDE

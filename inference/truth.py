@@ -1,0 +1,52 @@
+"""What counts as a failure: the limits on measured quantities, and the class that follows. One definition.
+
+brain: ml removed inside the brain mask of the original, eroded by 1 mm.
+face: share of the original's surface in a region (eyes, nose, mouth; ears where the standard asks) still there.
+Between a clear pass and a clear failure lies a band that is ambiguous: neither trained nor scored as if clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CLASSES = ("pass", "face", "brain", "both")
+FACE_REGIONS = ("eyes", "nose", "mouth")
+EAR_REGIONS = ("left_ear", "right_ear")
+BRAIN_CLEAR_ML, BRAIN_LIMIT_ML, BRAIN_SURE_ML = 0.5, 1.0, 2.0
+KEPT_CLEAR, KEPT_LIMIT, KEPT_SURE = 0.35, 0.50, 0.65
+
+
+def side_of(value: float, clear: float, sure: float) -> bool | None:
+    """False at or below `clear`, True at or above `sure`, None between them."""
+    if value <= clear:
+        return False
+    return True if value >= sure else None
+
+
+def brain_removed(ml: float) -> bool | None:
+    """Whether brain was removed; None where the amount is ambiguous."""
+    return side_of(ml, BRAIN_CLEAR_ML, BRAIN_SURE_ML)
+
+
+def regions_remain(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> bool | None:
+    """Whether any of `regions` remains: one that surely does decides, else one that is ambiguous."""
+    sides = [side_of(v, KEPT_CLEAR, KEPT_SURE) for r in regions if (v := kept.get(r)) is not None]
+    if True in sides:
+        return True
+    return None if None in sides else False
+
+
+def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> bool | None:
+    """Whether something recognisable remains under the standard; regions out of view do not count."""
+    return regions_remain(kept, FACE_REGIONS + (EAR_REGIONS if ears else ()))
+
+
+def class_name(face: bool, brain: bool) -> str:
+    """The class of two answers."""
+    return CLASSES[int(face) + 2 * int(brain)]
+
+
+def class_of(brain_ml: float, kept: Mapping[str, float | None], *, ears: bool = False) -> str | None:
+    """One of the four classes, or None where either answer is ambiguous."""
+    face, brain = face_remains(kept, ears=ears), brain_removed(brain_ml)
+    return None if face is None or brain is None else class_name(face, brain)
