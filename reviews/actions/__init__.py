@@ -4,6 +4,7 @@ An actor is a user, or None for the software itself. Each refusal is a `Refused`
 """
 
 from reviews.actions.core import NotAllowed, NotLeased, Refused, StaleState, TooEarly
+from reviews.actions.cutoffs import active_thresholds
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
@@ -30,19 +31,15 @@ from reviews.actions.pipeline import (
     retry,
     withdraw,
 )
-from reviews.actions.triage import (
-    Finding,
+from reviews.actions.triage import Finding, record_no_prediction, record_prediction, record_shadow, retriage
+from reviews.actions.undo import undo_verdict, undoable
+from reviews.actions.versions import (
     activate_model,
     activate_thresholds,
-    active_thresholds,
     consequences,
-    record_prediction,
-    record_shadow,
     register_model,
-    retriage,
     save_thresholds,
 )
-from reviews.actions.undo import undo_verdict, undoable
 
 __all__ = [
     "Finding",
@@ -75,6 +72,7 @@ __all__ = [
     "make_gold",
     "order_redeface",
     "practice_batch",
+    "record_no_prediction",
     "record_practice",
     "record_prediction",
     "record_shadow",

@@ -34,6 +34,7 @@ class Source:
     original_hash: str = ""
     defaced_path: str = ""
     defaced_hash: str = ""
+    stamp: str = ""
     shape: Sequence[int] = ()
     zooms: Sequence[float] = ()
 
@@ -90,6 +91,8 @@ def _register(actor, dataset: Dataset, source: Source) -> Taken:
 
 
 def _known(actor, dataset: Dataset, scan: Scan, source: Source) -> Taken:
+    if scan.source_path == source.path and scan.source_stamp != source.stamp:
+        Scan.objects.filter(pk=scan.pk).update(source_stamp=source.stamp)
     latest = scan.attempts.select_related("scan", "dataset").order_by("-number").first()
     if not source.defaced_hash or scan.attempts.filter(output_sha256=source.defaced_hash).exists():
         return Taken("known", latest)
@@ -139,6 +142,7 @@ def _scan_fields(source: Source) -> dict:
         "source_path": source.path,
         "original_path": source.original_path,
         "original_hash": source.original_hash,
+        "source_stamp": source.stamp,
         "shape": list(source.shape),
         "zooms": list(source.zooms),
     }

@@ -1,15 +1,15 @@
-"""Predictions, cut-offs and models: what routes an attempt, and routing anew what is undecided."""
+"""What the model said routes an attempt by the cut-offs; new cut-offs route anew what is undecided."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from reviews import audit
-from reviews.actions.core import NotAllowed, StaleState, advance, follow_up
+from reviews.actions.core import StaleState, advance, follow_up
+from reviews.actions.cutoffs import active_thresholds
 from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
 from reviews.states import UNDECIDED, Event, Status
 from reviews.thresholds import (
@@ -21,7 +21,6 @@ from reviews.thresholds import (
     Triage,
     sound,
     triage,
-    what_if,
     with_ears,
 )
 
@@ -44,72 +43,24 @@ class Finding:
     render_version: str = ""
 
 
-def active_thresholds() -> ThresholdSet:
-    """The cut-offs in force; a new database starts with version 1, strict and without evidence."""
-    found = ThresholdSet.objects.filter(active=True).first()
-    if found is not None:
-        return found
-    with transaction.atomic():
-        first, created = ThresholdSet.objects.get_or_create(
-            version=1,
-            defaults={"policy": ThresholdPolicy().to_dict(), "note": "Start values", "active": True},
-        )
-        if created:
-            _audit_thresholds(first, "thresholds_saved", actor=None, before=None)
-    return first
-
-
-@transaction.atomic
-def register_model(
-    *,
-    actor,
-    version: str,
-    render_version: str,
-    class_order: list[str],
-    name: str = "",
-    metrics=None,
-    data_summary=None,
-) -> ModelVersion:
-    """Know a model by the hash of its weights; the first one becomes the current one."""
-    first = not ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exists()
-    model, created = ModelVersion.objects.get_or_create(
-        version=version,
-        defaults={
-            "name": name,
-            "render_version": render_version,
-            "class_order": class_order,
-            "metrics": metrics or {},
-            "data_summary": data_summary or {},
-            "state": ModelVersion.State.CURRENT if first else ModelVersion.State.CANDIDATE,
-        },
-    )
-    if created:
-        _audit_model(model, "model_registered", actor=actor, before=None)
-    return model
-
-
-@transaction.atomic
-def activate_model(*, actor, model: ModelVersion) -> int:
-    """An administrator promotes a model: undecided attempts are classified again; returns how many."""
-    _require_permission(actor, "reviews.change_modelversion")
-    old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
-    ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
-        state=ModelVersion.State.RETIRED
-    )
-    ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.CURRENT)
-    _audit_model(model, "model_activated", actor=actor, before=old and {"model": old.version})
-    waiting = retriageable().filter(status__in=UNDECIDED)
-    for attempt in waiting:
-        advance(attempt, Event.RECLASSIFIED, actor=actor, noted={"model": model.version})
-    return len(waiting)
-
-
 @transaction.atomic
 def record_prediction(*, actor, attempt: Attempt, model: ModelVersion, finding: Finding) -> Attempt:
     """Save what the model said and route the attempt by the active cut-offs."""
     prediction = _save_prediction(attempt, model, finding)
     where = {"claimed_by": attempt.claimed_by}
     return route(attempt, prediction, active_thresholds(), actor=actor, where=where)
+
+
+@transaction.atomic
+def record_no_prediction(*, actor, attempt: Attempt) -> Attempt:
+    """The model could not be used: a person has to look."""
+    cutoffs = active_thresholds()
+    decision = triage(None, cutoffs.cutoffs)
+    _keep(attempt, None, cutoffs, decision)
+    changes = {"route": decision.route.value, "route_reason": decision.reason.value, "confidence": 0.0}
+    noted = {"threshold_set": cutoffs.version, "reason": decision.reason.value}
+    where = {"claimed_by": attempt.claimed_by}
+    return advance(attempt, Event.TRIAGED_REFER, actor=actor, where=where, noted=noted, **changes)
 
 
 @transaction.atomic
@@ -121,13 +72,7 @@ def record_shadow(*, attempt: Attempt, model: ModelVersion, finding: Finding) ->
 def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, actor, where=None) -> Attempt:
     """Triage one attempt inside the caller's transaction; a confident failure gets its next attempt."""
     decision = decide(attempt, prediction, cutoffs.cutoffs)
-    TriageRecord.objects.create(
-        attempt=attempt,
-        prediction=prediction,
-        threshold_set=cutoffs,
-        route=decision.route.value,
-        reason=decision.reason.value,
-    )
+    _keep(attempt, prediction, cutoffs, decision)
     standard = probabilities_of(prediction, attempt.dataset.ears_required)
     noted = {"prediction": prediction.pk, "threshold_set": cutoffs.version, "reason": decision.reason.value}
     changes = {
@@ -167,41 +112,6 @@ def probabilities_of(prediction: Prediction, ears_required: bool) -> dict[str, f
         return probabilities
     ears = prediction.attributes.get("ears")
     return None if ears is None else with_ears(probabilities, ears)
-
-
-def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str = "") -> ThresholdSet:
-    """A new version of the cut-offs, active at once; what is undecided is routed anew."""
-    _require_permission(actor, "reviews.add_thresholdset")
-    active_thresholds()
-    with transaction.atomic():
-        highest = ThresholdSet.objects.aggregate(highest=Max("version"))["highest"]
-        new = ThresholdSet.objects.create(
-            version=highest + 1,
-            policy=policy.to_dict(),
-            evidence=evidence or {},
-            note=note[:200],
-            created_by=actor,
-        )
-        _audit_thresholds(new, "thresholds_saved", actor=actor, before=None)
-        _switch(new, actor)
-    retriage(actor=actor)
-    return new
-
-
-def activate_thresholds(*, actor, threshold_set: ThresholdSet) -> None:
-    """Bring an earlier version back into force; what is undecided is routed anew."""
-    _require_permission(actor, "reviews.add_thresholdset")
-    with transaction.atomic():
-        _switch(threshold_set, actor)
-    retriage(actor=actor)
-
-
-def _switch(new: ThresholdSet, actor) -> None:
-    old = ThresholdSet.objects.select_for_update().filter(active=True).first()
-    ThresholdSet.objects.filter(active=True).update(active=False)
-    ThresholdSet.objects.filter(pk=new.pk).update(active=True)
-    new.active = True
-    _audit_thresholds(new, "thresholds_activated", actor=actor, before=old and {"version": old.version})
 
 
 def retriageable():
@@ -246,8 +156,7 @@ def _reroute(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, ac
     return "unchanged"
 
 
-def _stay(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, decision: Triage) -> None:
-    """The route is the same; the new cut-offs and reason are kept with it."""
+def _keep(attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage) -> None:
     TriageRecord.objects.create(
         attempt=attempt,
         prediction=prediction,
@@ -255,30 +164,14 @@ def _stay(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, decis
         route=decision.route.value,
         reason=decision.reason.value,
     )
+
+
+def _stay(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, decision: Triage) -> None:
+    """The route is the same; the new cut-offs and reason are kept with it."""
+    _keep(attempt, prediction, cutoffs, decision)
     Attempt.objects.filter(pk=attempt.pk, status=attempt.status).update(
         triaged_under=cutoffs, route_reason=decision.reason.value
     )
-
-
-def consequences(policy: ThresholdPolicy) -> dict[str, int]:
-    """How many undecided attempts these cut-offs would verify, refer or fail."""
-    rows = retriageable().filter(predictions__shadow=False).annotate(latest=Max("predictions__pk"))
-    ids = dict(rows.values_list("pk", "latest"))
-    predictions = Prediction.objects.filter(pk__in=ids.values()) if len(ids) < 900 else _all_latest()
-    pairs = predictions.select_related("model_version", "attempt__dataset").iterator(chunk_size=2000)
-    wanted = set(ids.values())
-    return what_if(
-        (
-            (probabilities_of(p, p.attempt.dataset.ears_required), context_of(p.attempt, p))
-            for p in pairs
-            if p.pk in wanted
-        ),
-        policy,
-    )
-
-
-def _all_latest():
-    return Prediction.objects.filter(shadow=False, attempt__status__in=[status.value for status in UNDECIDED])
 
 
 def _save_prediction(
@@ -305,32 +198,3 @@ def _columns(probabilities: Mapping[str, float] | None) -> dict[str, float | Non
 
 def _finite(attributes: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in attributes.items() if math.isfinite(value)}
-
-
-def _require_permission(actor, permission: str) -> None:
-    if actor is not None and not actor.has_perm(permission):
-        raise NotAllowed("Only an administrator may change cut-offs and models.")
-
-
-def _audit_thresholds(threshold_set: ThresholdSet, action: str, *, actor, before) -> None:
-    audit.append(
-        actor=actor,
-        action=action,
-        dataset=None,
-        object_kind="threshold_set",
-        object_id=threshold_set.pk,
-        before=before,
-        after={"version": threshold_set.version, "policy": threshold_set.policy},
-    )
-
-
-def _audit_model(model: ModelVersion, action: str, *, actor, before) -> None:
-    audit.append(
-        actor=actor,
-        action=action,
-        dataset=None,
-        object_kind="model_version",
-        object_id=model.pk,
-        before=before or None,
-        after={"model": model.version, "render_version": model.render_version},
-    )

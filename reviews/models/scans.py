@@ -38,6 +38,7 @@ class Scan(models.Model):
     source_path = models.CharField(max_length=4096)
     original_path = models.CharField(max_length=4096, blank=True)
     original_hash = models.CharField(max_length=64, blank=True)
+    source_stamp = models.CharField("size and time of the files when taken in", max_length=128, blank=True)
     shape = models.JSONField(default=list, blank=True)
     zooms = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,0 +1,314 @@
+"""Background jobs: deface, render, classify. They take ids, claim attempts, and tolerate running twice.
+
+The only file of the inference side that knows Django. A claim is a compare-and-swap with a heartbeat: a
+second run of a job finds nothing to claim; a worker that was given up cannot finish what another took over.
+"""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.db import close_old_connections, connection
+
+from inference.storage import load_inputs, network_inputs, plain, replacing, save_inputs
+from inference.volumes import VolumeError, content_hash, read_volume
+from reviews import actions
+from reviews.models import Attempt, ModelVersion
+from reviews.states import Status
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20
+BATCH = 16
+WEBP_QUALITY = 88
+NETWORK_FILE = "network.npz"
+
+
+def deface_attempt(attempt_id: int) -> bool:
+    """Deface the original with the attempt's engine and plan; True when this run did it."""
+    return _one(attempt_id, Status.TO_DEFACE, _deface)
+
+
+def render_attempt(attempt_id: int) -> bool:
+    """Make the pictures, the measurements and the network's input; True when this run did it."""
+    return _one(attempt_id, Status.TO_RENDER, _render)
+
+
+def classify_attempts(attempt_ids: Sequence[int]) -> int:
+    """Classify and route these attempts and, in the same batch, others that wait; returns how many."""
+    worker = _worker_name()
+    claimed = _claim_batch(attempt_ids, worker)
+    with _alive([attempt.pk for attempt in claimed], worker):
+        ready = [
+            (attempt, inputs) for attempt in claimed if (inputs := _inputs_or_error(attempt)) is not None
+        ]
+        return _predict(ready) if ready else 0
+
+
+def work_off(dataset_id: int, *, tell: Callable[[str], object] = log.info) -> int:
+    """Do a dataset's waiting work here, without a queue, until nothing waits; returns the steps done."""
+    steps = 0
+    while True:
+        waiting = Attempt.objects.filter(dataset_id=dataset_id).working().order_by("pk")
+        rows = list(waiting.values_list("pk", "status", "scan__name", "number"))
+        done = 0
+        for pk, status, name, number in rows:
+            if status == Status.TO_DEFACE:
+                done += _step(deface_attempt(pk), f"{name} attempt {number}: defaced", tell)
+            elif status == Status.TO_RENDER:
+                done += _step(render_attempt(pk), f"{name} attempt {number}: pictures made", tell)
+        to_classify = [pk for pk, status, *_ in rows if status == Status.TO_CLASSIFY]
+        for start in range(0, len(to_classify), BATCH):
+            count = classify_attempts(to_classify[start : start + BATCH])
+            done += _step(count, f"{count} attempts classified", tell)
+        steps += done
+        if not done:
+            return steps
+
+
+def _step(count: int, words: str, tell: Callable[[str], object]) -> int:
+    if count:
+        tell(words)
+    return int(count)
+
+
+# --- claiming ---------------------------------------------------------------------------------------
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def _one(attempt_id: int, status: Status, work: Callable[[Attempt], None]) -> bool:
+    worker = _worker_name()
+    attempt = actions.claim(attempt_id, status, worker=worker)
+    if attempt is None:
+        log.info("attempt %s is not waiting for this job (%s)", attempt_id, status)
+        return False
+    with _alive([attempt.pk], worker):
+        return _guarded(attempt, work)
+
+
+def _guarded(attempt: Attempt, work: Callable[[Attempt], None]) -> bool:
+    """Run one step; whatever goes wrong becomes a visible, retryable ERROR."""
+    try:
+        work(attempt)
+        return True
+    except actions.StaleState:
+        log.warning("attempt %s was taken over by another worker", attempt.pk)
+    except VolumeError as error:
+        _fail(attempt, "volume", f"{Path(error.path).name}: {error.reason}")
+    except Exception as error:  # a job must never leave its attempt silently stuck
+        log.exception("attempt %s broke", attempt.pk)
+        _fail(attempt, type(error).__name__, f"{attempt.scan.name}: {error or type(error).__name__}")
+    return False
+
+
+def _fail(attempt: Attempt, code: str, text: str) -> None:
+    try:
+        actions.report_error(actor=None, attempt=attempt, code=code[:64], text=text)
+    except actions.StaleState:
+        log.warning("attempt %s was taken over by another worker", attempt.pk)
+
+
+@contextmanager
+def _alive(attempt_ids: list[int], worker: str) -> Iterator[None]:
+    """Keep the claims fresh from a thread while the work goes on."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            try:
+                for attempt_id in attempt_ids:
+                    actions.heartbeat(attempt_id, worker=worker)
+            except Exception:  # a missed beat is made up by the next one
+                log.warning("heartbeat missed", exc_info=True)
+            finally:
+                close_old_connections()
+        connection.close()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+# --- deface -----------------------------------------------------------------------------------------
+
+
+def _deface(attempt: Attempt) -> None:
+    from inference.deface import run
+
+    original = Path(attempt.scan.original_path)
+    if content_hash(original) != attempt.scan.original_hash:
+        raise VolumeError(original, "the original has changed since it was taken in")
+    folder = settings.DATA_DIR / "defaced" / str(attempt.scan_id)
+    target = folder / f"attempt-{attempt.number}" / _output_name(original)
+    with replacing(target.parent) as temporary:
+        record = run(original, temporary / target.name, engine=attempt.engine, plan=attempt.plan)
+        read_volume(temporary / target.name)
+    actions.finish_deface(
+        actor=None,
+        attempt=attempt,
+        engine_version=str(record.version)[:128],
+        parameters=plain({"plan": record.plan, "seconds": record.seconds, "parameters": record.parameters}),
+        output_path=str(target),
+        output_sha256=record.output_sha256,
+    )
+
+
+def _output_name(original: Path) -> str:
+    name = original.name
+    return name if name.endswith(".nii.gz") else f"{name.rsplit('.', 1)[0]}.nii.gz"
+
+
+# --- render -----------------------------------------------------------------------------------------
+
+
+def _render(attempt: Attempt) -> None:
+    from inference.projections import RENDER_VERSION, render_views
+
+    defaced = read_volume(attempt.output_path)
+    original = read_volume(attempt.scan.original_path) if attempt.scan.has_original else None
+    measurements, problems = _measured(attempt, original, defaced)
+    pictures = render_views(defaced, original=original)
+    views_dir = f"views/{attempt.pk // 1000:04d}/{attempt.pk}"
+    with replacing(settings.DATA_DIR / views_dir) as temporary:
+        for name, picture in pictures.items():
+            picture.save(temporary / f"{name}.webp", quality=WEBP_QUALITY, method=4)
+        save_inputs(temporary / NETWORK_FILE, network_inputs(defaced))
+    actions.finish_render(
+        actor=None,
+        attempt=attempt,
+        views_dir=views_dir,
+        view_names=list(pictures),
+        render_version=RENDER_VERSION,
+        measurements=measurements,
+        problems=problems,
+    )
+
+
+def _measured(attempt: Attempt, original, defaced) -> tuple[dict, list[str]]:
+    """The physical checks of a pair, and in words what speaks against a pass."""
+    if original is None:
+        return {}, []
+    from inference.measure import class_of, measure
+
+    found = measure(original, defaced)
+    measured = class_of(found, ears=attempt.dataset.ears_required)
+    problems = [str(problem) for problem in found.problems]
+    if measured not in (None, "pass"):
+        problems.append(f"measured against the original: {measured}")
+    return {**plain(asdict(found)), "class": measured}, problems
+
+
+# --- classify ---------------------------------------------------------------------------------------
+
+
+@cache
+def load_classifier(path: str):
+    """The weights of a file, or those that come with the software; loaded once in a worker."""
+    from inference.predict import Classifier
+
+    return Classifier.load(Path(path)) if path else Classifier.load()
+
+
+def classifier():
+    """The current model; called before a worker forks it is warm for every job."""
+    return load_classifier(_current_weights())
+
+
+def _current_weights() -> str:
+    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).first()
+    return current.weights_path if current else ""
+
+
+def _claim_batch(attempt_ids: Sequence[int], worker: str) -> list[Attempt]:
+    """The named attempts and others that wait, up to one batch."""
+    waiting = Attempt.objects.filter(status=Status.TO_CLASSIFY).exclude(pk__in=attempt_ids).order_by("pk")
+    room = max(0, BATCH - len(attempt_ids))
+    ids = [*attempt_ids, *waiting.filter(claimed_at__isnull=True).values_list("pk", flat=True)[:room]]
+    found = (actions.claim(pk, Status.TO_CLASSIFY, worker=worker) for pk in ids)
+    return [attempt for attempt in found if attempt is not None]
+
+
+def _inputs_or_error(attempt: Attempt):
+    """The stored network input, or made anew from the volume when it is missing."""
+    kept = []
+
+    def work(attempt: Attempt) -> None:
+        stored = attempt.views_path / NETWORK_FILE
+        kept.append(
+            load_inputs(stored) if stored.exists() else network_inputs(read_volume(attempt.output_path))
+        )
+
+    return kept[0] if _guarded(attempt, work) else None
+
+
+def _predict(ready: list[tuple[Attempt, object]]) -> int:
+    """One batch through the network. Bad weights: nothing is known, so every attempt of it is referred."""
+    from inference.checkpoint import CheckpointError
+
+    try:
+        network = classifier()
+        results = network.predict([inputs for _, inputs in ready])
+    except CheckpointError as error:
+        log.error("the model cannot be used, its attempts are referred: %s", error)
+        return sum(_guarded(attempt, _refer_unseen) for attempt, _ in ready)
+    except Exception as error:  # every attempt of the batch must show what happened
+        log.exception("classification broke")
+        for attempt, _ in ready:
+            _fail(attempt, type(error).__name__, f"{attempt.scan.name}: {error or type(error).__name__}")
+        return 0
+    model = known_model(network)
+    pairs = zip(ready, results, strict=True)
+    return sum(_guarded(attempt, _recorder(model, result)) for (attempt, _), result in pairs)
+
+
+def known_model(network) -> ModelVersion:
+    """The row of the loaded weights; newer weights that come with the software take over from older ones."""
+    model = actions.register_model(
+        actor=None,
+        version=network.version,
+        render_version=network.render_version,
+        class_order=list(network.class_order),
+        name=network.version[:12],
+    )
+    if model.state != ModelVersion.State.CURRENT and not _current_weights():
+        actions.activate_model(actor=None, model=model)
+    return model
+
+
+def _recorder(model: ModelVersion, result) -> Callable[[Attempt], None]:
+    def work(attempt: Attempt) -> None:
+        finding = actions.Finding(
+            probabilities=result.probabilities,
+            attributes=result.attributes,
+            in_distribution=bool(result.in_distribution),
+            render_version=_network_version(),
+        )
+        actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+
+    return work
+
+
+def _refer_unseen(attempt: Attempt) -> None:
+    actions.record_no_prediction(actor=None, attempt=attempt)
+
+
+def _network_version() -> str:
+    """The version of what made the network's input in this process."""
+    from inference.projections import RENDER_VERSION
+
+    return RENDER_VERSION

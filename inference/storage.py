@@ -1,0 +1,62 @@
+"""What jobs leave on the disk: folders that appear whole or not at all, the network's input, numbers."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference.projections.frame import head_frame
+from inference.projections.network import NetworkInput, network_input
+from inference.volumes import Volume
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new empty folder that takes the place of `folder` only when everything in it is finished."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        if folder.exists():
+            old = folder.parent / f".{folder.name}.old.{uuid.uuid4().hex[:8]}"
+            folder.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def network_inputs(volume: Volume) -> NetworkInput:
+    """What the CNN sees of one volume."""
+    return network_input(head_frame(volume.data, tuple(float(zoom) for zoom in volume.zooms)))
+
+
+def save_inputs(path: Path, inputs: NetworkInput) -> None:
+    """Keep the network's input beside the pictures, for classifying again and for training."""
+    np.savez_compressed(path, surfaces=inputs.surfaces, volume=inputs.volume)
+
+
+def load_inputs(path: Path) -> NetworkInput:
+    """The stored network input."""
+    with np.load(path) as stored:
+        return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])
+
+
+def plain(value):
+    """Numbers, texts, lists and dicts that JSON can hold; what is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -1,0 +1,142 @@
+"""Triage is fail-closed, and the figures about it are right."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviews.thresholds import (
+    CLASSES,
+    Context,
+    Judged,
+    Reason,
+    Route,
+    ThresholdPolicy,
+    evidence,
+    predicted_class,
+    triage,
+    what_if,
+    wilson,
+    with_ears,
+)
+
+SURE = {"pass": 0.97, "face": 0.01, "brain": 0.01, "both": 0.01}
+FACE = {"pass": 0.02, "face": 0.9, "brain": 0.04, "both": 0.04}
+POLICY = ThresholdPolicy()
+shares = st.lists(st.floats(0.001, 1), min_size=4, max_size=4).map(
+    lambda parts: dict(zip(CLASSES, (part / sum(parts) for part in parts), strict=True))
+)
+
+
+def test_the_three_routes():
+    assert triage(SURE, POLICY).route is Route.VERIFY
+    assert triage(FACE, POLICY).route is Route.FAIL
+    assert triage({"pass": 0.5, "face": 0.5, "brain": 0, "both": 0}, POLICY).route is Route.REFER
+
+
+def test_a_sure_failure_of_unsure_kind_is_referred():
+    assert triage({"pass": 0.01, "face": 0.5, "brain": 0.4, "both": 0.09}, POLICY).route is Route.REFER
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "reason"),
+    [
+        (None, Reason.NO_PREDICTION),
+        ({}, Reason.BAD_PROBABILITIES),
+        ({"pass": 1.0}, Reason.BAD_PROBABILITIES),
+        ({**SURE, "other": 0.0}, Reason.BAD_PROBABILITIES),
+        ({**SURE, "pass": math.nan}, Reason.BAD_PROBABILITIES),
+        ({**SURE, "pass": math.inf}, Reason.BAD_PROBABILITIES),
+        ({**SURE, "pass": 0.99}, Reason.BAD_PROBABILITIES),
+        ({"pass": 1.2, "face": -0.2, "brain": 0.0, "both": 0.0}, Reason.BAD_PROBABILITIES),
+        ({**SURE, "pass": None}, Reason.BAD_PROBABILITIES),
+    ],
+)
+def test_what_cannot_be_trusted_is_referred(probabilities, reason):
+    decision = triage(probabilities, POLICY)
+    assert (decision.route, decision.reason) == (Route.REFER, reason)
+
+
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        (Context(in_distribution=False), Reason.OUT_OF_DISTRIBUTION),
+        (Context(class_order=("face", "pass", "brain", "both")), Reason.CLASS_ORDER_MISMATCH),
+        (Context(class_order=()), Reason.CLASS_ORDER_MISMATCH),
+        (Context(model_render_version="2", attempt_render_version="1"), Reason.RENDER_VERSION_MISMATCH),
+        (Context(problems=("brain",)), Reason.PHYSICAL_CHECK),
+    ],
+)
+def test_each_doubt_refers_a_confident_pass(context, reason):
+    decision = triage(SURE, POLICY, context)
+    assert (decision.route, decision.reason) == (Route.REFER, reason)
+
+
+@given(shares, st.floats(0.51, 1), st.floats(0.51, 1))
+def test_stricter_cutoffs_never_decide_more(probabilities, one, two):
+    loose, strict = sorted((one, two))
+    if triage(probabilities, ThresholdPolicy(strict, strict)).route is not Route.REFER:
+        assert triage(probabilities, ThresholdPolicy(loose, loose)).route is not Route.REFER
+
+
+@given(shares, st.floats(0, 1))
+def test_ears_only_ever_make_a_pass_less_likely(probabilities, ears):
+    mixed = with_ears(probabilities, ears)
+    assert mixed["pass"] <= probabilities["pass"] + 1e-12
+    assert sum(mixed.values()) == pytest.approx(1)
+    assert mixed["brain"] + mixed["both"] == pytest.approx(probabilities["brain"] + probabilities["both"])
+
+
+@pytest.mark.parametrize("value", [0.5, 1.01, math.nan, "0.9", None, True])
+def test_a_senseless_cutoff_is_refused(value):
+    with pytest.raises(ValueError, match="verify_min"):
+        ThresholdPolicy(verify_min=value)
+
+
+def test_an_unknown_cutoff_is_refused():
+    with pytest.raises(ValueError, match="unknown"):
+        ThresholdPolicy.from_dict({"pass_min": 0.9})
+    assert ThresholdPolicy.from_dict(POLICY.to_dict()) == POLICY
+
+
+def test_a_tie_is_a_failure():
+    assert predicted_class({"pass": 0.5, "face": 0.5, "brain": 0.0, "both": 0.0}) == "face"
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)],
+)
+def test_wilson_intervals_as_published(count, total, low, high):
+    interval = wilson(count, total)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_of_nothing_nothing_is_known():
+    assert (wilson(0, 0).low, wilson(0, 0).high, wilson(0, 0).share) == (0.0, 1.0, None)
+    with pytest.raises(ValueError, match="not a share"):
+        wilson(3, 2)
+
+
+def test_evidence_counts_by_hand():
+    unclear = {"pass": 0.5, "face": 0.5, "brain": 0.0, "both": 0.0}
+    cases = (
+        [Judged(SURE, "pass")] * 6
+        + [Judged(SURE, "face")] * 2
+        + [Judged(FACE, "face"), Judged(unclear, "pass")]
+    )
+    found = evidence(cases, POLICY)
+    assert (found.coverage.count, found.coverage.total) == (9, 10)
+    assert (found.selective_accuracy.count, found.selective_accuracy.total) == (7, 9)
+    assert (found.false_pass.count, found.false_pass.total) == (2, 8)
+
+
+def test_what_if_counts_every_waiting_scan():
+    waiting = [
+        (SURE, Context()),
+        (FACE, Context()),
+        (SURE, Context(in_distribution=False)),
+        (None, Context()),
+    ]
+    assert what_if(waiting, POLICY) == {"verify": 1, "refer": 2, "fail": 1}

@@ -1,0 +1,128 @@
+"""Predictions route attempts; new cut-offs and models route anew what is undecided, and only that."""
+
+import math
+
+import pytest
+
+from reviews import actions
+from reviews.models import AuditEvent, ModelVersion, ThresholdSet, TriageRecord
+from reviews.states import Status
+from reviews.thresholds import CLASSES, ThresholdPolicy
+from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, classify, judge, now
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "status"), [(SURE, Status.VERIFY), (UNCLEAR, Status.REFER), (BRAIN, Status.FAILED)]
+)
+def test_routes(make, model, probabilities, status):
+    attempt = make(Status.TO_CLASSIFY)
+    classify(attempt, model, probabilities)
+    assert now(attempt).status == status
+    record = TriageRecord.objects.get(attempt=attempt)
+    assert (record.threshold_set.version, record.prediction.model_version) == (1, model)
+    assert now(attempt).confidence == probabilities["pass"]
+
+
+def test_a_confident_failure_goes_straight_to_the_attempt_that_fits(make, model):
+    attempt = make(Status.TO_CLASSIFY)
+    classify(attempt, model, BRAIN)
+    assert attempt.scan.attempts.get(number=2).plan == "smaller"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [{"in_distribution": False}, {"render_version": "other"}, {"probabilities": {**SURE, "pass": math.nan}}],
+)
+def test_fail_closed(make, model, rest):
+    attempt = make(Status.TO_CLASSIFY)
+    classify(attempt, model, **rest)
+    assert now(attempt).status == Status.REFER
+
+
+def test_a_measured_problem_forbids_the_fast_way(make, model):
+    attempt = make(Status.TO_CLASSIFY, problems=["measured against the original: brain"])
+    classify(attempt, model, SURE)
+    assert (now(attempt).status, now(attempt).route_reason) == (Status.REFER, "physical_check")
+
+
+def test_a_wrong_class_order_is_referred(make):
+    other = actions.register_model(
+        actor=None, version="x", render_version=RENDER, class_order=list(reversed(CLASSES))
+    )
+    attempt = make(Status.TO_CLASSIFY)
+    classify(attempt, other, SURE)
+    assert now(attempt).status == Status.REFER
+
+
+def test_no_model_no_pass(make):
+    attempt = make(Status.TO_CLASSIFY)
+    actions.record_no_prediction(actor=None, attempt=attempt)
+    assert (now(attempt).status, now(attempt).route_reason) == (Status.REFER, "no_prediction")
+
+
+def test_ears_count_where_the_standard_asks_for_them(make, model, cast, dataset):
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)
+    attempt = make(Status.TO_CLASSIFY)
+    finding = actions.Finding(SURE, {"ears": 0.9}, in_distribution=True, render_version=RENDER)
+    attempt.dataset.refresh_from_db()
+    actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+    assert now(attempt).status == Status.REFER
+
+
+def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
+    waiting, passed, held, doubted = make(), make(), make(), make()
+    judge(cast.reviewer, passed)
+    actions.lease_one(actor=cast.colleague, attempt_id=held.pk, mode="verify")
+    actions.lease_one(actor=cast.reviewer, attempt_id=doubted.pk, mode="verify")
+    actions.refer(actor=cast.reviewer, attempt_id=doubted.pk, nonce="u")
+    strict = ThresholdPolicy(verify_min=0.995)
+    assert actions.consequences(strict) == {"verify": 0, "refer": 1, "fail": 0}
+    new = actions.save_thresholds(actor=cast.root, policy=strict, evidence={"scans": 400}, note="stricter")
+    assert [now(a).status for a in (waiting, passed, held, doubted)] == ["refer", "passed", "verify", "refer"]
+    assert (new.version, new.active, ThresholdSet.objects.filter(active=True).count()) == (2, True, 1)
+    actions.activate_thresholds(actor=cast.root, threshold_set=ThresholdSet.objects.get(version=1))
+    assert [now(a).status for a in (waiting, doubted)] == ["verify", "refer"]
+    assert TriageRecord.objects.filter(attempt=waiting).count() == 3
+
+
+def test_only_an_administrator_changes_cutoffs_and_models(make, cast, model):
+    attempt = make()
+    for person in (cast.owner, cast.manager, cast.reviewer, cast.stranger):
+        with pytest.raises(actions.NotAllowed):
+            actions.save_thresholds(actor=person, policy=ThresholdPolicy(0.999))
+        with pytest.raises(actions.NotAllowed):
+            actions.activate_model(actor=person, model=model)
+    assert now(attempt).status == Status.VERIFY
+    assert ThresholdSet.objects.count() == 1
+
+
+def test_a_promoted_model_classifies_the_undecided_again(make, cast, model):
+    waiting, passed = make(), make()
+    judge(cast.reviewer, passed)
+    new = actions.register_model(actor=None, version="n", render_version=RENDER, class_order=list(CLASSES))
+    assert new.state == ModelVersion.State.CANDIDATE
+    assert actions.activate_model(actor=cast.root, model=new) == 1
+    assert [now(a).status for a in (waiting, passed)] == ["to_classify", "passed"]
+    model.refresh_from_db()
+    assert model.state == ModelVersion.State.RETIRED
+    classify(now(waiting), new, FACE)
+    assert now(waiting).status == Status.FAILED
+
+
+def test_a_model_in_the_shadow_routes_nothing(make, model):
+    attempt = make()
+    shadow = actions.register_model(actor=None, version="s", render_version=RENDER, class_order=list(CLASSES))
+    finding = actions.Finding(FACE, in_distribution=True, render_version=RENDER)
+    actions.record_shadow(attempt=attempt, model=shadow, finding=finding)
+    actions.save_thresholds(actor=None, policy=ThresholdPolicy(0.96))
+    assert now(attempt).status == Status.VERIFY
+    assert actions.consequences(ThresholdPolicy()) == {"verify": 1, "refer": 0, "fail": 0}
+
+
+def test_every_version_is_in_the_trail(make, cast):
+    make()
+    actions.save_thresholds(actor=cast.root, policy=ThresholdPolicy(0.99))
+    events = AuditEvent.objects.filter(action="thresholds_saved").order_by("seq")
+    assert [event.after["policy"]["verify_min"] for event in events] == [0.95, 0.99]
