@@ -98,7 +98,9 @@ def load(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
     return {key: np.concatenate([p[key] for p in parts]) for key in keys}
 
 
-def batches(chosen: list[Shard], size: int, rng: np.random.Generator | None, mix: int = 10) -> Iterator[Batch]:
+def batches(
+    chosen: list[Shard], size: int, rng: np.random.Generator | None, mix: int = 10
+) -> Iterator[Batch]:
     """Batches over all samples; shuffled over `mix` shards at a time when a generator is given."""
     order = list(chosen) if rng is None else [chosen[i] for i in rng.permutation(len(chosen))]
     for start in range(0, len(order), mix):

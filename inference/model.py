@@ -45,7 +45,9 @@ class Residual(nn.Module):
 def down(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     """A convolution that halves the resolution."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from inference.projections.frame import BoolArray, FloatArray, HeadFrame
 
+# Raised whenever the same head would give other arrays; weights are bound to it.
+RENDER_VERSION = "1"
 SURFACES = ("front", "back", "left", "right", "top", "bottom")
 SIDE = 80  # every projection is SIDE x SIDE, smaller ones are padded at the end
 LAYERS = 6
@@ -96,5 +98,3 @@ def network_input(frame: HeadFrame) -> NetworkInput:
     """The projections of one head; deterministic, about 10 ms."""
     surfaces = np.stack([surface_view(frame.data, frame.head, frame.air, view) for view in SURFACES])
     return NetworkInput(surfaces=surfaces, volume=as_bytes(frame.data))
-
-

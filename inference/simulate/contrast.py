@@ -29,7 +29,9 @@ def random_contrast(rng: np.random.Generator, allowed: tuple[str, ...]) -> tuple
         levels = rng.uniform(0.08, 1.2, len(GROUPS)).astype(np.float32)
         levels[GROUPS.index("bone")] *= 0.4
     else:
-        levels = np.array(_TYPICAL[name], np.float32) * np.exp(rng.normal(0, 0.14, len(GROUPS))).astype(np.float32)
+        levels = np.array(_TYPICAL[name], np.float32) * np.exp(rng.normal(0, 0.14, len(GROUPS))).astype(
+            np.float32
+        )
     if rng.random() < 0.15:  # fat suppressed
         levels[[GROUPS.index("fat"), GROUPS.index("marrow")]] *= rng.uniform(0.15, 0.5)
     levels[0] = 0
@@ -58,7 +60,9 @@ def paint(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]
     else:
         name, levels = random_contrast(rng, allowed)
         image = np.tensordot(levels, instance.fractions, axes=1)
-        texture = smooth_field(rng, GRID, 14) * 0.05 + rng.standard_normal(GRID).astype(np.float32) * rng.uniform(0.02, 0.1)
+        texture = smooth_field(rng, GRID, 14) * 0.05 + rng.standard_normal(GRID).astype(
+            np.float32
+        ) * rng.uniform(0.02, 0.1)
         image = image * (1 + texture)
     field = np.exp(smooth_field(rng, GRID, 4) * rng.uniform(0, 0.28))
     return name, np.asarray(np.maximum(image * field, 0), np.float32)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.projections.network import LAYERS, SIDE, SURFACES
 from inference.projections.frame import SHAPE
+from inference.projections.network import LAYERS, SIDE, SURFACES
 from inference.simulate.contrast import CONTRASTS
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
@@ -58,7 +58,12 @@ def make_shard(task: Task) -> str:
             names.append(("odd", kind, ""))
         else:
             sample = simulate(instance, rng, CONTRASTS)
-            network, evidence[n], brain_ml[n], kept[n] = sample.network, sample.evidence, sample.brain_ml, sample.kept
+            network, evidence[n], brain_ml[n], kept[n] = (
+                sample.network,
+                sample.evidence,
+                sample.brain_ml,
+                sample.kept,
+            )
             names.append((sample.family, sample.fill, sample.contrast))
         surfaces[n], volumes[n] = network.surfaces, network.volume
     part = task.target.with_suffix(f".{os.getpid()}.part")
@@ -100,7 +105,9 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         for done, future in enumerate(as_completed([pool.submit(make_shard, t) for t in todo]), start=1):
             left = (time.monotonic() - started) / done * (len(todo) - done)
-            sys.stderr.write(f"{len(tasks) - len(todo) + done}/{len(tasks)} {future.result()} {left / 60:.0f} min left\n")
+            sys.stderr.write(
+                f"{len(tasks) - len(todo) + done}/{len(tasks)} {future.result()} {left / 60:.0f} min left\n"
+            )
 
 
 if __name__ == "__main__":

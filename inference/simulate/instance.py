@@ -89,8 +89,22 @@ class Instance:
         nx, ny, nz = mm["nose"]
         mx, my, mz = mm["mouth"]
         out["eyes"] = eyes & self.surface
-        out["nose"] = (np.abs(x - nx) < 19) & (z > nz - 13) & (z < nz + 27) & (y > ny - 30) & self.surface & ~out["eyes"]
-        out["mouth"] = (np.abs(x - mx) < 28) & (z > mz - 18) & (z < mz + 15) & (y > my - 24) & self.surface & ~out["nose"]
+        out["nose"] = (
+            (np.abs(x - nx) < 19)
+            & (z > nz - 13)
+            & (z < nz + 27)
+            & (y > ny - 30)
+            & self.surface
+            & ~out["eyes"]
+        )
+        out["mouth"] = (
+            (np.abs(x - mx) < 28)
+            & (z > mz - 18)
+            & (z < mz + 15)
+            & (y > my - 24)
+            & self.surface
+            & ~out["nose"]
+        )
         for side in ("left_ear", "right_ear"):
             ex, ey, ez = mm[side]
             out[side] = ((np.abs(x - ex) < 18) & (np.abs(y - ey) < 24) & (np.abs(z - ez) < 36)) & self.surface

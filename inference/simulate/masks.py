@@ -93,7 +93,12 @@ def template_mask(instance: Instance, rng: np.random.Generator) -> FloatArray:
     matrix = instance.to_template @ moved(rng)
     matrix = np.diag([1 / _TEMPLATE_STEP] * 3 + [1.0]) @ matrix
     distance = ndi.affine_transform(
-        template_distance(kind), matrix[:3, :3], matrix[:3, 3] + 30, output_shape=GRID, order=1, mode="nearest"
+        template_distance(kind),
+        matrix[:3, :3],
+        matrix[:3, 3] + 30,
+        output_shape=GRID,
+        order=1,
+        mode="nearest",
     )
     return soft(distance + float(rng.normal(3, 11)))
 
@@ -119,7 +124,9 @@ def brain_margin(instance: Instance, rng: np.random.Generator) -> FloatArray:
     brain = instance.brain_mm
     if rng.random() < 0.3:
         brain = ndi.shift(brain, rng.normal(0, 14, 3) / VOXEL_MM, order=1, mode="nearest")
-    margin = float(rng.choice([rng.uniform(2, 12), rng.uniform(12, 32), rng.uniform(-14, 2)], p=[0.55, 0.2, 0.25]))
+    margin = float(
+        rng.choice([rng.uniform(2, 12), rng.uniform(12, 32), rng.uniform(-14, 2)], p=[0.55, 0.2, 0.25])
+    )
     return soft(np.minimum(np.minimum(front, low), brain - margin) + 0 * x)
 
 
@@ -128,7 +135,9 @@ def box(instance: Instance, rng: np.random.Generator) -> FloatArray:
     x, y, z = axes_mm()
     turn = Rotation.from_euler("xyz", rng.normal(0, 6, 3), degrees=True).as_matrix()
     eyes, mouth = instance.landmarks[:2].mean(axis=0) * VOXEL_MM, instance.landmarks[3] * VOXEL_MM
-    u = [turn[i, 0] * (x - eyes[0]) + turn[i, 1] * (y - eyes[1]) + turn[i, 2] * (z - eyes[2]) for i in range(3)]
+    u = [
+        turn[i, 0] * (x - eyes[0]) + turn[i, 1] * (y - eyes[1]) + turn[i, 2] * (z - eyes[2]) for i in range(3)
+    ]
     back = rng.normal(-12, 18)
     top = rng.normal(10, 14)
     bottom = (mouth[2] - eyes[2]) - rng.uniform(-10, 70)
@@ -202,13 +211,17 @@ def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
         return out
     point = cells[rng.integers(len(cells))] * VOXEL_MM
     radii = rng.uniform(6, 30) * np.exp(rng.normal(0, 0.25, 3))
-    ball = 1 - np.sqrt(((x - point[0]) / radii[0]) ** 2 + ((y - point[1]) / radii[1]) ** 2 + ((z - point[2]) / radii[2]) ** 2)
+    ball = 1 - np.sqrt(
+        ((x - point[0]) / radii[0]) ** 2 + ((y - point[1]) / radii[1]) ** 2 + ((z - point[2]) / radii[2]) ** 2
+    )
     return np.maximum(out, soft((ball * radii.mean()).astype(np.float32)))
 
 
 def any_good(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """One of the tool families, whatever comes."""
-    return FAMILIES[str(rng.choice(["template", "plane", "margin", "box", "shell", "spheres"]))](instance, rng)
+    return FAMILIES[str(rng.choice(["template", "plane", "margin", "box", "shell", "spheres"]))](
+        instance, rng
+    )
 
 
 FAMILIES: dict[str, Family] = {

@@ -55,13 +55,16 @@ def animal(instance: Instance, rng: np.random.Generator, image: FloatArray) -> F
     zoom = rng.uniform(0.2, 0.62) * np.exp(rng.normal(0, 0.25, 3))
     centre = np.array(GRID) / 2
     return np.asarray(
-        ndi.affine_transform(image, np.diag(1 / zoom), centre - centre / zoom, order=1, mode="constant"), np.float32
+        ndi.affine_transform(image, np.diag(1 / zoom), centre - centre / zoom, order=1, mode="constant"),
+        np.float32,
     )
 
 
 def noise(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """Nothing but noise, smooth or rough, or a gradient."""
-    out = np.abs(smooth_field(rng, GRID, int(rng.integers(3, 40)))) + rng.uniform(0, 1) * rng.random(GRID, dtype=np.float32)
+    out = np.abs(smooth_field(rng, GRID, int(rng.integers(3, 40)))) + rng.uniform(0, 1) * rng.random(
+        GRID, dtype=np.float32
+    )
     return np.asarray(out * (rng.random() < 0.7) + rng.random(GRID, dtype=np.float32) * 0.5, np.float32)
 
 
@@ -81,7 +84,9 @@ MAKERS = {f.__name__: f for f in (stripped, phantom, body, animal, noise, turned
 assert tuple(MAKERS) == KINDS
 
 
-def odd_sample(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]) -> tuple[str, NetworkInput]:
+def odd_sample(
+    instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]
+) -> tuple[str, NetworkInput]:
     """(kind, projections) of one thing that is not a head as it should be."""
     kind = str(rng.choice(KINDS, p=[0.35, 0.15, 0.15, 0.15, 0.08, 0.12]))
     _, image = paint(instance, rng, allowed)

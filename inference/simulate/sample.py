@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, crop, head_frame
-from inference.projections.network import PACKS, SIDE, SURFACES, NetworkInput, crossing, network_input, seen_from
+from inference.projections.network import (
+    PACKS,
+    SIDE,
+    SURFACES,
+    NetworkInput,
+    crossing,
+    network_input,
+    seen_from,
+)
 from inference.simulate.contrast import acquire, fill_removed, paint, thick_slices
 from inference.simulate.instance import GRID, REGIONS, Instance
 from inference.simulate.masks import random_mask
@@ -70,7 +78,9 @@ def pool(cells: BoolArray) -> BoolArray:
     return np.asarray(grid.any(axis=(-3, -1)))
 
 
-def evidence_maps(missing: BoolArray, left: BoolArray, data: FloatArray, head: BoolArray, air: float) -> BoolArray:
+def evidence_maps(
+    missing: BoolArray, left: BoolArray, data: FloatArray, head: BoolArray, air: float
+) -> BoolArray:
     """(23, 2, 10, 10) where each projection can show that brain is missing or face is left; inputs (64, 80, 80)."""
     maps = []
     for view in SURFACES:

@@ -1,0 +1,124 @@
+"""Projections of heads -> calibrated probabilities, attributes, evidence maps; abstains on what is not a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from inference import checkpoint
+from inference.checkpoint import CheckpointError, Facts
+from inference.projections.frame import head_frame
+from inference.projections.network import SURFACES, VIEW_NAMES, NetworkInput, network_input
+from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
+from inference.volumes import Volume
+
+DEFAULT = checkpoint.DEFAULT
+_FACE, _EARS, _BRAIN = (np.array([i >> bit & 1 for i in range(8)], bool) for bit in range(3))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network says of one head.
+
+    joint: (8,) calibrated probabilities, index face + 2 * ears + 4 * brain. regions: (5,) expected share of
+    eyes, nose, mouth, left and right ear still there. evidence: (23, 2, 10, 10) in 0-1 for every projection
+    of VIEW_NAMES, where brain is missing and where face is left. valid: the logit of being a head;
+    in_distribution: False means that the input is unlike anything trained on and must be referred.
+    """
+
+    joint: NDArray[np.float64]
+    regions: NDArray[np.float64]
+    evidence: NDArray[np.float32]
+    valid: float
+    in_distribution: bool
+
+    def probabilities_for(self, *, ears: bool) -> dict[str, float]:
+        """{pass, face, brain, both} under a standard with or without ears; they add up to one."""
+        face = (_FACE | _EARS) if ears else _FACE
+        wanted = {
+            "pass": ~face & ~_BRAIN,
+            "face": face & ~_BRAIN,
+            "brain": ~face & _BRAIN,
+            "both": face & _BRAIN,
+        }
+        return {name: float(self.joint[wanted[name]].sum()) for name in CLASSES}
+
+    @cached_property
+    def probabilities(self) -> dict[str, float]:
+        """Under the default standard: eyes, nose and mouth."""
+        return self.probabilities_for(ears=False)
+
+    @cached_property
+    def attributes(self) -> dict[str, float]:
+        """Probability that each remains or was removed: face, ears, brain."""
+        return {"face": float(self.joint[_FACE].sum()), "ears": float(self.joint[_EARS].sum()),
+                "brain": float(self.joint[_BRAIN].sum())}  # fmt: skip
+
+    @cached_property
+    def remains(self) -> dict[str, float]:
+        """Expected share of each region that is still there."""
+        return dict(zip((*FACE_REGIONS, *EAR_REGIONS), map(float, self.regions), strict=True))
+
+    def saliency(self, view: str, kind: str) -> NDArray[np.float32]:
+        """(10, 10) evidence of `kind` ('brain' or 'face') in a projection; surface views also by their plain names."""
+        return self.evidence[VIEW_NAMES.index(view), ("brain", "face").index(kind)]
+
+
+def prepare(volume: Volume) -> NetworkInput:
+    """The projections that the network sees of a volume."""
+    return network_input(head_frame(volume.data, tuple(map(float, volume.zooms))))  # type: ignore[arg-type]
+
+
+class Classifier:
+    """A network ready for use in one process; one thread, safe before a fork."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, facts: Facts, path: Path) -> None:
+        self._session, self.facts, self.path = session, facts, path
+        self.version = checkpoint.file_hash(path)[:16]
+        self.render_version = facts.render_version
+        self.class_order = facts.classes
+
+    @classmethod
+    def load(cls, path: Path = DEFAULT, threads: int = 1) -> Classifier:
+        """Load weights; raises CheckpointError where they are missing, damaged or made for other projections."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        if not path.is_file():
+            raise CheckpointError(path, "no such file")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many kinds of its own
+            raise CheckpointError(path, f"not a usable network ({type(error).__name__})") from error
+        described = session.get_modelmeta().custom_metadata_map.get("facts", "")
+        return cls(session, Facts.parse(described, path), path)
+
+    def predict(self, inputs: Sequence[NetworkInput]) -> list[Result]:
+        """One result for each input, in order."""
+        if not inputs:
+            return []
+        feed = {
+            "surfaces": np.stack([i.surfaces for i in inputs]),
+            "volume": np.stack([i.volume for i in inputs]),
+        }
+        joint, regions, _, valid, evidence = (np.asarray(a) for a in self._session.run(None, feed))
+        calibration = self.facts.calibration
+        logits = joint.astype(np.float64) / calibration["temperature"] + np.asarray(calibration["bias"])
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chance = shifted / shifted.sum(axis=1, keepdims=True)
+        return [
+            Result(
+                joint=chance[n], regions=1 / (1 + np.exp(-regions[n].astype(np.float64))),
+                evidence=1 / (1 + np.exp(-evidence[n])), valid=float(valid[n]),
+                in_distribution=bool(np.isfinite(chance[n]).all() and valid[n] >= self.facts.valid_below),
+            )
+            for n in range(len(inputs))
+        ]  # fmt: skip
+
+
+__all__ = ["DEFAULT", "SURFACES", "CheckpointError", "Classifier", "Result", "prepare"]

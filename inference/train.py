@@ -1,0 +1,222 @@
+"""Train the network on simulated defacings: `python -m inference.train DATA OUT`. Seeded, resumable, no Django."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from inference import checkpoint, dataset
+from inference.model import DefacingNet, ModelConfig
+
+log = logging.getLogger("train")
+# (8, 3): the answers (face, ears, brain) behind each joint index.
+COMBINATIONS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
+CLASS_WEIGHTS = {(0, 0): 0.8, (1, 0): 1.2, (0, 1): 0.9, (1, 1): 1.3}  # (face, brain): rare classes count more
+
+
+def joint_loss(logits: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of what is known of (face, ears, brain), (N,); ambiguous answers are summed out.
+
+    logits (N, 8), attributes (N, 3) of 0, 1, -1. Also the weight of each sample, (N,).
+    """
+    fits = ((attributes[:, None] == COMBINATIONS[None]) | (attributes[:, None] == -1)).all(dim=2)
+    log_p = logits.float().log_softmax(dim=1).masked_fill(~fits, -torch.inf)
+    weights = torch.ones(len(logits))
+    for (face, brain), weight in CLASS_WEIGHTS.items():
+        weights[(attributes[:, 0] == face) & (attributes[:, 2] == brain)] = weight
+    return -log_p.logsumexp(dim=1), weights
+
+
+def losses(out: dict[str, Tensor], batch: dataset.Batch) -> dict[str, Tensor]:
+    """Each part of the loss, a mean over the samples that it concerns."""
+    real = ~batch.odd
+    nll, weights = joint_loss(out["joint"][real], batch.attributes[real])
+    bce = nn.functional.binary_cross_entropy_with_logits
+    kept = batch.kept[real]
+    seen = ~kept.isnan()
+    maps = out["evidence"][real].float()
+    return {
+        "joint": (nll * weights).mean(),
+        "regions": 0.4 * bce(out["regions"][real].float()[seen], kept[seen].clamp(0, 1)),
+        "amount": 0.1
+        * nn.functional.smooth_l1_loss(out["amount"][real].float(), torch.log1p(batch.brain_ml[real])),
+        "valid": 0.3 * bce(out["valid"].float(), real.float()),
+        "evidence": 0.7 * bce(maps, batch.evidence[real].float(), pos_weight=torch.tensor(3.0)),
+    }
+
+
+class Average:
+    """An exponential moving average of the weights."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.995) -> None:
+        self.decay, self.values = decay, {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    def update(self, model: nn.Module) -> None:
+        """Move a little towards the present weights."""
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.values[key].lerp_(value, 1 - self.decay)
+            else:
+                self.values[key] = value.clone()
+
+
+@torch.no_grad()
+def outputs(model: DefacingNet, chosen: list[dataset.Shard], device: str = "cpu") -> dict[str, NDArray[Any]]:
+    """Logits and truth of all samples of some shards."""
+    model.eval()
+    parts: list[dict[str, NDArray[Any]]] = []
+    for batch in dataset.batches(chosen, 32, None):
+        with torch.autocast(device, dtype=torch.bfloat16):
+            out = model(batch.surfaces.to(device), batch.volumes.to(device))
+        parts.append({
+            **{key: out[key].float().cpu().numpy() for key in ("joint", "regions", "amount", "valid")},
+            "attributes": batch.attributes.numpy(), "odd": batch.odd.numpy(), "names": batch.names,
+            "brain_ml": batch.brain_ml.numpy(), "kept": batch.kept.numpy(),
+        })  # fmt: skip
+    return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+
+def accuracy(result: dict[str, NDArray[Any]]) -> dict[str, float]:
+    """Raw accuracy of the two questions and of the four classes, over unambiguous samples."""
+    logits = torch.from_numpy(result["joint"]).softmax(1).numpy()
+    face, brain = logits[:, 1::2].sum(1) > 0.5, logits[:, 4:].sum(1) > 0.5
+    truth = result["attributes"]
+    clear = (truth[:, 0] >= 0) & (truth[:, 2] >= 0) & ~result["odd"]
+    good_face, good_brain = face == (truth[:, 0] == 1), brain == (truth[:, 2] == 1)
+    return {
+        "four": float((good_face & good_brain)[clear].mean()), "face": float(good_face[clear].mean()),
+        "brain": float(good_brain[clear].mean()), "n": int(clear.sum()),
+    }  # fmt: skip
+
+
+def calibrate(logits: NDArray[np.float32], attributes: NDArray[np.int64]) -> dict[str, Any]:
+    """Temperature and biases of the joint logits that fit held-out people best (a little drawn towards none)."""
+    x, y = torch.from_numpy(logits), torch.from_numpy(attributes)
+    log_t, bias = torch.zeros(1, requires_grad=True), torch.zeros(8, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_t, bias], max_iter=100)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = joint_loss(x / log_t.exp() + bias, y)[0].mean() + 0.01 * (bias**2).mean()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return {"temperature": float(log_t.exp()), "bias": [round(float(b), 4) for b in bias]}
+
+
+def train(options: argparse.Namespace) -> Path:
+    """Train, resume where a run was cut off, calibrate, write the checkpoint."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    parts = dataset.split(dataset.shards(options.data))
+    if options.everyone:
+        parts["train"] += parts["test"]
+    config = ModelConfig()
+    model = DefacingNet(config).to(options.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
+    steps = options.epochs * len(parts["train"]) * options.samples // options.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
+    )
+    average = Average(model)
+    state = options.out.with_suffix(".state")
+    epoch = 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        average.values, epoch = saved["average"], saved["epoch"]
+    log.info(
+        "train %d, calibration %d, test %d shards", *(len(parts[k]) for k in ("train", "calibration", "test"))
+    )
+    started = time.monotonic()
+    step = schedule.last_epoch
+    for epoch in range(epoch, options.epochs):
+        rng = np.random.default_rng([options.seed, epoch])
+        model.train()
+        for batch in dataset.batches(parts["train"], options.batch, rng):
+            batch = dataset.vary(batch, rng)
+            with torch.autocast(options.device, dtype=torch.bfloat16):
+                out = model(batch.surfaces.to(options.device), batch.volumes.to(options.device))
+            found = losses({k: v.cpu() for k, v in out.items()}, batch)
+            optimiser.zero_grad(set_to_none=True)
+            torch.stack(list(found.values())).sum().backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimiser.step()
+            if schedule.last_epoch < steps + 49:
+                schedule.step()
+            average.update(model)
+            step += 1
+            if step % 25 == 0:
+                shown = " ".join(f"{k} {v.item():.3f}" for k, v in found.items())
+                log.info(
+                    "epoch %d step %d/%d %s %.0f s", epoch, step, steps, shown, time.monotonic() - started
+                )
+        torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+                    "average": average.values, "epoch": epoch + 1}, state.with_suffix(".part"))  # fmt: skip
+        state.with_suffix(".part").replace(state)
+        if parts["calibration"] and (epoch + 1) % options.check_every == 0:
+            now = DefacingNet(config).to(options.device)
+            now.load_state_dict(average.values)
+            log.info(
+                "epoch %d, people left out: %s",
+                epoch,
+                accuracy(outputs(now, parts["calibration"][:20], options.device)),
+            )
+    final = DefacingNet(config)
+    final.load_state_dict({k: v.cpu() for k, v in average.values.items()})
+    return finish(final, parts, options)
+
+
+def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> Path:
+    """Calibrate on people left out of the training and write the checkpoint."""
+    result = outputs(model, parts["calibration"])
+    real = ~result["odd"]
+    calibration = calibrate(result["joint"][real], result["attributes"][real])
+    facts = checkpoint.Facts(
+        config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        data={"shards": {k: len(v) for k, v in parts.items()}, "samples_per_shard": options.samples, "seed": options.seed,
+              "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
+        metrics={"calibration_people": accuracy(result)},
+    )  # fmt: skip
+    checkpoint.save(model, facts, options.out)
+    log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
+    return Path(options.out)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
+    )
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=24, help="samples in a shard")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--check-every", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--everyone", action="store_true", help="train on the test people too")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
