@@ -18,6 +18,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import close_old_connections, connection
 
+from inference.projections.network import RENDER_VERSION as NETWORK_VERSION
 from inference.storage import load_inputs, network_inputs, plain, replacing, save_inputs
 from inference.volumes import VolumeError, content_hash, read_volume
 from reviews import actions
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20
 BATCH = 16
-WEBP_QUALITY = 88
 NETWORK_FILE = "network.npz"
 
 
@@ -177,7 +177,7 @@ def _output_name(original: Path) -> str:
 
 
 def _render(attempt: Attempt) -> None:
-    from inference.projections import RENDER_VERSION, render_views
+    from inference.projections import RENDER_VERSION, render_views, save_views
 
     defaced = read_volume(attempt.output_path)
     original = read_volume(attempt.scan.original_path) if attempt.scan.has_original else None
@@ -185,8 +185,7 @@ def _render(attempt: Attempt) -> None:
     pictures = render_views(defaced, original=original)
     views_dir = f"views/{attempt.pk // 1000:04d}/{attempt.pk}"
     with replacing(settings.DATA_DIR / views_dir) as temporary:
-        for name, picture in pictures.items():
-            picture.save(temporary / f"{name}.webp", quality=WEBP_QUALITY, method=4)
+        save_views(temporary, pictures)
         save_inputs(temporary / NETWORK_FILE, network_inputs(defaced))
     actions.finish_render(
         actor=None,
@@ -294,9 +293,11 @@ def _recorder(model: ModelVersion, result) -> Callable[[Attempt], None]:
     def work(attempt: Attempt) -> None:
         finding = actions.Finding(
             probabilities=result.probabilities,
+            with_ears=result.probabilities_for(ears=True),
             attributes=result.attributes,
+            remains=result.remains,
             in_distribution=bool(result.in_distribution),
-            render_version=_network_version(),
+            render_version=NETWORK_VERSION,
         )
         actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
 
@@ -305,10 +306,3 @@ def _recorder(model: ModelVersion, result) -> Callable[[Attempt], None]:
 
 def _refer_unseen(attempt: Attempt) -> None:
     actions.record_no_prediction(actor=None, attempt=attempt)
-
-
-def _network_version() -> str:
-    """The version of what made the network's input in this process."""
-    from inference.projections import RENDER_VERSION
-
-    return RENDER_VERSION

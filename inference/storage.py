@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.projections.frame import head_frame
-from inference.projections.network import NetworkInput, network_input
+from inference.projections.network import RENDER_VERSION, NetworkInput, network_input
 from inference.volumes import Volume
 
 
@@ -38,12 +38,16 @@ def network_inputs(volume: Volume) -> NetworkInput:
 
 def save_inputs(path: Path, inputs: NetworkInput) -> None:
     """Keep the network's input beside the pictures, for classifying again and for training."""
-    np.savez_compressed(path, surfaces=inputs.surfaces, volume=inputs.volume)
+    np.savez_compressed(path, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
 
 
-def load_inputs(path: Path) -> NetworkInput:
-    """The stored network input."""
+def load_inputs(path: Path) -> NetworkInput | None:
+    """The stored network input; None when there is none or another version made it."""
+    if not path.exists():
+        return None
     with np.load(path) as stored:
+        if str(stored["version"]) != RENDER_VERSION:
+            return None
         return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])
 
 

@@ -65,10 +65,21 @@ def test_no_model_no_pass(make):
 def test_ears_count_where_the_standard_asks_for_them(make, model, cast, dataset):
     actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)
     attempt = make(Status.TO_CLASSIFY)
-    finding = actions.Finding(SURE, {"ears": 0.9}, in_distribution=True, render_version=RENDER)
+    finding = actions.Finding(SURE, attributes={"ears": 0.9}, in_distribution=True, render_version=RENDER)
     attempt.dataset.refresh_from_db()
     actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
     assert now(attempt).status == Status.REFER
+
+
+def test_the_models_own_word_on_ears_goes_first(make, model, cast, dataset):
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)
+    attempt = make(Status.TO_CLASSIFY)
+    finding = actions.Finding(
+        SURE, with_ears=FACE, attributes={"ears": 0.0}, in_distribution=True, render_version=RENDER
+    )
+    attempt.dataset.refresh_from_db()
+    actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+    assert now(attempt).status == Status.FAILED
 
 
 def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):

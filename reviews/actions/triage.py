@@ -35,10 +35,15 @@ CHUNK = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """What the model said about one attempt; `probabilities` None when it could say nothing."""
+    """What the model said about one attempt; `probabilities` None when it could say nothing.
+
+    `with_ears` are the class probabilities under the standard that asks for ears too, where the model has them.
+    """
 
     probabilities: Mapping[str, float] | None
+    with_ears: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, float] = field(default_factory=dict)
+    remains: Mapping[str, float] = field(default_factory=dict)
     in_distribution: bool = False
     render_version: str = ""
 
@@ -106,10 +111,12 @@ def context_of(attempt: Attempt, prediction: Prediction) -> Context:
 
 
 def probabilities_of(prediction: Prediction, ears_required: bool) -> dict[str, float] | None:
-    """The four classes under the dataset's standard; without the ears' probability there are none."""
+    """The four classes under the dataset's standard; None where they are not known."""
     probabilities = prediction.probabilities
     if probabilities is None or not ears_required:
         return probabilities
+    if prediction.with_ears:
+        return prediction.with_ears
     ears = prediction.attributes.get("ears")
     return None if ears is None else with_ears(probabilities, ears)
 
@@ -180,7 +187,9 @@ def _save_prediction(
     return Prediction.objects.create(
         attempt=attempt,
         model_version=model,
+        with_ears=_finite(finding.with_ears),
         attributes=_finite(finding.attributes),
+        remains=_finite(finding.remains),
         in_distribution=finding.in_distribution is True,
         render_version=finding.render_version,
         shadow=shadow,
