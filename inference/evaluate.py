@@ -1,0 +1,190 @@
+"""Held-out tables of a model: `python -m inference.evaluate MODEL DATA [--out docs/model-card-tables.md]`. No Django.
+
+Cut-offs are chosen on the calibration people and judged on the test people; neither was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference import dataset, truth
+from inference.predict import Classifier
+from inference.projections.network import NetworkInput
+from reviews.thresholds import Judged, ThresholdPolicy, evidence, predicted_class, triage, wilson
+
+log = logging.getLogger("evaluate")
+
+
+@dataclass(frozen=True)
+class Case(Judged):
+    """A judged sample and where it comes from."""
+
+    person: str = ""
+    family: str = ""
+    fill: str = ""
+    contrast: str = ""
+    in_distribution: bool = True
+
+
+def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[list[Case], list[bool]]:
+    """(unambiguous cases, whether each thing that is not a head was taken for one)."""
+    cases: list[Case] = []
+    odd_accepted: list[bool] = []
+    for shard in chosen:
+        for batch in dataset.batches([shard], 24, None):
+            inputs = [
+                NetworkInput(s.numpy(), v.numpy()) for s, v in zip(batch.surfaces, batch.volumes, strict=True)
+            ]
+            for n, result in enumerate(classifier.predict(inputs)):
+                face, _, brain = batch.attributes[n].tolist()
+                family, fill, contrast = map(str, batch.names[n])
+                if batch.odd[n]:
+                    odd_accepted.append(result.in_distribution)
+                elif face >= 0 and brain >= 0:
+                    name = truth.class_name(bool(face), bool(brain))
+                    cases.append(Case(result.probabilities, name, shard.person, family, fill, contrast,
+                                      result.in_distribution))  # fmt: skip
+    return cases, odd_accepted
+
+
+def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve (Mann-Whitney), NaN where one side is empty."""
+    from scipy.stats import rankdata
+
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return float("nan")
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def calibration_error(cases: Sequence[Judged], bins: int = 10) -> float:
+    """Expected calibration error of p(pass)."""
+    p = np.array([c.probabilities["pass"] for c in cases])
+    good = np.array([c.truth == "pass" for c in cases])
+    bucket = np.minimum((p * bins).astype(int), bins - 1)
+    return float(sum(abs(p[bucket == b].mean() - good[bucket == b].mean()) * (bucket == b).mean()
+                     for b in range(bins) if (bucket == b).any()))  # fmt: skip
+
+
+def choose_policy(
+    cases: Sequence[Case], false_pass: float = 0.005, accuracy: float = 0.98
+) -> ThresholdPolicy:
+    """The loosest cut-offs whose false passes and wrong failures stay within the limits on `cases`."""
+    grid = [0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999]
+
+    def bad_passes(cut: float) -> float:
+        chosen = [c for c in cases if c.probabilities["pass"] >= cut]
+        return sum(c.truth != "pass" for c in chosen) / max(1, len(chosen))
+
+    verify = next((g for g in grid if bad_passes(g) <= false_pass * 0.6), grid[-1])
+
+    def wrong(fail: float, one: float) -> float:
+        policy = ThresholdPolicy(verify, fail, one)
+        chosen = [c for c in cases if triage(c.probabilities, policy).route == "fail"]
+        return sum(predicted_class(c.probabilities) != c.truth for c in chosen) / max(1, len(chosen))
+
+    loose = [(f, one) for f in grid[3:] for one in grid[:12] if wrong(f, one) <= 1 - accuracy]
+    fail, one = min(loose, key=lambda p: p[0] + p[1]) if loose else (0.99, 0.9)
+    return ThresholdPolicy(verify, fail, one)
+
+
+def row(name: str, cases: Sequence[Case], policy: ThresholdPolicy) -> str:
+    """One line of a table."""
+    if not cases:
+        return f"| {name} | 0 | | | | | |"
+    raw = wilson(sum(predicted_class(c.probabilities) == c.truth for c in cases), len(cases))
+    found = evidence(cases, policy)
+    area = auroc(
+        np.array([c.probabilities["pass"] for c in cases]), np.array([c.truth == "pass" for c in cases])
+    )
+
+    def show(interval: Any) -> str:
+        if interval.share is None:
+            return "-"
+        return f"{interval.share:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+
+    passes = f"{found.false_pass.count}/{found.false_pass.total} {show(found.false_pass)}"
+    return (f"| {name} | {len(cases)} | {show(raw)} | {area:.4f} | {show(found.coverage)} | "
+            f"{show(found.selective_accuracy)} | {passes} |")  # fmt: skip
+
+
+HEAD = ("| | n | raw accuracy, four classes | AUROC pass | coverage | selective accuracy | false passes among confident "
+        "passes |\n|---|---|---|---|---|---|---|")  # fmt: skip
+
+
+def by(cases: Sequence[Case], attribute: str, policy: ThresholdPolicy) -> list[str]:
+    """A table with a line for each value of an attribute."""
+    values = sorted({getattr(c, attribute) for c in cases})
+    return [HEAD, *(row(v, [c for c in cases if getattr(c, attribute) == v], policy) for v in values)]
+
+
+def risk_coverage(cases: Sequence[Case]) -> list[str]:
+    """Error among the most confident share of cases, for the whole range of shares."""
+    top = np.array([max(c.probabilities.values()) for c in cases])
+    right = np.array([predicted_class(c.probabilities) == c.truth for c in cases])
+    order = np.argsort(-top)
+    errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    lines = ["| coverage | error |", "|---|---|"]
+    for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0):
+        lines.append(f"| {share:.2f} | {errors[max(0, round(share * len(order)) - 1)]:.4f} |")
+    return lines
+
+
+def confusion(cases: Sequence[Case]) -> list[str]:
+    """Truth by row, prediction by column."""
+    lines = ["| truth | " + " | ".join(truth.CLASSES) + " |", "|---" * 5 + "|"]
+    for name in truth.CLASSES:
+        of = [predicted_class(c.probabilities) for c in cases if c.truth == name]
+        lines.append(f"| {name} | " + " | ".join(str(of.count(p)) for p in truth.CLASSES) + " |")
+    return lines
+
+
+def report(classifier: Classifier, data: Path) -> str:
+    """All tables, as Markdown."""
+    parts = dataset.split(dataset.shards(data))
+    tuned, _ = predictions(classifier, parts["calibration"])
+    cases, odd = predictions(classifier, parts["test"])
+    usable = [c for c in cases if c.in_distribution]
+    policy = choose_policy([c for c in tuned if c.in_distribution])
+    taken = wilson(sum(odd), len(odd))
+    lines = [
+        f"Model {classifier.version}, projections {classifier.render_version}. Cut-offs chosen on the calibration people: "
+        f"verify at {policy.verify_min}, fail at {policy.fail_min} with one class at {policy.class_min}.",
+        "", f"Calibration people: {', '.join(sorted({c.person for c in tuned}))}. "
+        f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
+        "", "## People never trained on", "", HEAD, row("test people", usable, policy), row("calibration people", tuned, policy),
+        "", f"Calibration error of p(pass): {calibration_error(usable):.4f}. Referred as unlike a head: "
+        f"{len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of {len(odd)} things that are no defaced head "
+        f"(taken for one: {taken.count}, at most {taken.high:.3f}).",
+        "", *confusion(usable), "", "## By contrast", "", *by(usable, "contrast", policy),
+        "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
+        "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    text = report(Classifier.load(options.model, threads=2), options.data)
+    if options.out:
+        options.out.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
