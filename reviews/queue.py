@@ -1,7 +1,9 @@
 """Job names, and the wake-up call on commit; the database stays the truth."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import django_rq
 from django.db import transaction
@@ -19,10 +21,23 @@ CLASSIFY = "inference.jobs.classify_attempts"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
 
 
+_here = ContextVar("work is done here, without the queue", default=False)
+
+
+@contextmanager
+def without() -> Iterator[None]:
+    """Nothing is enqueued inside: the caller works the waiting attempts off itself."""
+    token = _here.set(True)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
 def wake(status: Status, attempt_id: int) -> None:
     """Call the job that moves an attempt on, once the transaction is committed."""
     job = JOB_OF.get(status)
-    if job is not None:
+    if job is not None and not _here.get():
         argument: int | Sequence[int] = [attempt_id] if job == CLASSIFY else attempt_id
         transaction.on_commit(lambda: enqueue(job, argument))
 

@@ -1,11 +1,12 @@
 """Take a BIDS tree or any folder of volumes into a dataset; can be interrupted and run again."""
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from reviews import actions, ingest
+from reviews import actions, ingest, queue
 from reviews.models import Attempt, Dataset
 
 EVERY = 25
@@ -36,12 +37,13 @@ class Command(BaseCommand):
         candidates = self._candidates(options)
         if not candidates and not self.counts:
             raise CommandError(f"{options['dir']}: no volumes (.nii, .nii.gz, .mgz, .mgh) were found here")
-        for done, candidate in enumerate(candidates, start=1):
-            self._tell(ingest.take(candidate, dataset, actor=None))
-            if done % EVERY == 0:
-                self.stdout.write(f"{done} of {len(candidates)} files")
-        if options["now"]:
-            self._work(dataset)
+        with queue.without() if options["now"] else nullcontext():
+            for done, candidate in enumerate(candidates, start=1):
+                self._tell(ingest.take(candidate, dataset, actor=None))
+                if done % EVERY == 0:
+                    self.stdout.write(f"{done} of {len(candidates)} files")
+            if options["now"]:
+                self._work(dataset)
         self._sum_up(dataset)
 
     def _dataset(self, slug: str) -> Dataset:

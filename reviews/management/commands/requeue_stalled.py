@@ -1,0 +1,26 @@
+"""Find work that got lost: free the claims of silent workers and wake every waiting job again."""
+
+from datetime import timedelta
+
+from django.core.management.base import BaseCommand
+
+from reviews import actions
+
+
+class Command(BaseCommand):
+    help = "Wake the jobs of attempts that wait without a living worker, and route what new cut-offs left behind."
+
+    def add_arguments(self, parser) -> None:
+        parser.add_argument(
+            "--older-than", type=float, default=120.0, help="seconds of silence (default 120)"
+        )
+
+    def handle(self, *args, **options) -> None:
+        found = actions.requeue_stalled(older_than=timedelta(seconds=options["older_than"]))
+        routed = actions.retriage()
+        self.stdout.write(", ".join(f"{count} {status}" for status, count in found.items()) + " woken again")
+        moved = {route: count for route, count in routed.items() if count}
+        if moved:
+            self.stdout.write(
+                "routed anew: " + ", ".join(f"{count} {route}" for route, count in moved.items())
+            )
