@@ -1,0 +1,123 @@
+"""Simulated defacings: truth is measured on cases made by hand, seeds repeat, maps lie where the damage is."""
+
+import numpy as np
+import pytest
+
+from inference import truth
+from inference.simulate import masks
+from inference.simulate.contrast import CONTRASTS, thick_slices
+from inference.simulate.generate import Task, make_shard
+from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
+from inference.simulate.odd import MAKERS
+from inference.simulate.sample import CELL_ML, regions_kept, simulate
+from tests.heads import simple_head
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return make_instance(simple_head(), np.random.default_rng(0), plain=True)
+
+
+def kept(instance, gone):
+    shares = regions_kept(instance, gone, np.ones(GRID, bool))
+    return {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, shares, strict=True)}
+
+
+def test_the_brain_is_put_in_its_place_and_keeps_its_size(plain):
+    cells = np.argwhere(plain.brain > 0.5)
+    assert np.abs(cells.mean(axis=0) - BRAIN_AT).max() < 1
+    expected_ml = 4 / 3 * np.pi * 56 * 78 * 68 / 1000  # eroded by 1 mm
+    assert plain.brain.sum() * CELL_ML == pytest.approx(expected_ml, rel=0.03)
+
+
+def test_nothing_removed_keeps_every_region(plain):
+    assert all(v == 1.0 for v in kept(plain, np.zeros(GRID, np.float32)).values())
+
+
+def test_cutting_the_front_below_the_brow_takes_the_face_and_spares_brain_and_ears(plain):
+    gone = np.zeros(GRID, np.float32)
+    eye = plain.landmarks[0].astype(int)
+    gone[:, eye[1] - 4 :, : eye[2] + 6] = 1
+    shares = kept(plain, gone)
+    assert max(shares[r] for r in truth.FACE_REGIONS) < 0.1
+    assert min(shares["left_ear"], shares["right_ear"]) == 1.0
+    assert truth.class_of(float((plain.brain * gone).sum() * CELL_ML), shares) == "pass"
+
+
+def test_leaving_the_nose_alone_is_a_face(plain):
+    gone = np.ones(GRID, np.float32)
+    gone[plain.regions["nose"]] = 0
+    assert truth.face_remains(kept(plain, gone)) is True
+    assert kept(plain, gone)["eyes"] == 0.0
+
+
+def test_removed_brain_is_counted_in_ml(plain):
+    gone = np.zeros(GRID, np.float32)
+    x, y, z = (int(v) for v in BRAIN_AT)
+    gone[x - 5 : x + 5, y - 5 : y + 5, z - 5 : z + 5] = 1
+    assert (plain.brain * gone).sum() * CELL_ML == pytest.approx(27.0)
+
+
+def test_regions_out_of_view_do_not_count(plain):
+    view = np.ones(GRID, bool)
+    view[:, :, : int(plain.landmarks[2, 2]) + 12] = False
+    shares = regions_kept(plain, np.zeros(GRID, np.float32), view)
+    assert np.isnan(shares[REGIONS.index("mouth")])
+    assert shares[REGIONS.index("eyes")] == 1.0
+
+
+@pytest.mark.parametrize("family", sorted(masks.FAMILIES))
+def test_every_family_gives_shares_and_repeats_from_its_seed(plain, family):
+    first, second = (masks.FAMILIES[family](plain, np.random.default_rng(7)) for _ in range(2))
+    assert np.broadcast_to(first, GRID).shape == GRID
+    assert first.min() >= 0
+    assert first.max() <= 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_families_make_all_four_classes(plain):
+    rng = np.random.default_rng(3)
+    found = set()
+    for _ in range(60):
+        _, gone = masks.random_mask(plain, rng)
+        gone = np.broadcast_to(gone, GRID)
+        found.add(truth.class_of(float((plain.brain * gone).sum() * CELL_ML), kept(plain, gone)))
+    assert found >= set(truth.CLASSES)
+
+
+def test_evidence_lies_where_brain_is_missing(plain, monkeypatch):
+    x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
+    ball = ((x - 38) ** 2 + (y - 66) ** 2 + (z - 60) ** 2 < 12**2).astype(np.float32)
+    monkeypatch.setattr("inference.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
+    monkeypatch.setattr("inference.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID))
+    sample = simulate(plain, np.random.default_rng(0), CONTRASTS)
+    front, back = sample.evidence[0, 0], sample.evidence[1, 0]
+    assert sample.brain_ml > 10
+    assert front[1:5, 2:6].any()
+    assert not back.any()
+
+
+def test_slices_of_5_mm_keep_the_mean(plain):
+    image = plain.fractions[1:].sum(axis=0)
+    thick = thick_slices(image, np.random.default_rng(1))
+    assert thick.shape == GRID
+    assert thick.mean() == pytest.approx(image.mean(), rel=0.03)
+    assert not np.array_equal(thick, image)
+
+
+@pytest.mark.parametrize("kind", sorted(MAKERS))
+def test_what_is_no_head_is_made_in_the_grid(plain, kind):
+    image = plain.fractions[1:].sum(axis=0)
+    assert MAKERS[kind](plain, np.random.default_rng(2), image).size == np.prod(GRID)
+
+
+def test_the_same_task_writes_the_same_shard(tmp_path):
+    simple_head().save(tmp_path / "simple.npz")
+    arrays = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        make_shard(Task(tmp_path / "simple.npz", 3, 2, tmp_path / name, seed=5))
+        with np.load(tmp_path / name / "simple_003.npz") as z:
+            arrays.append({key: z[key] for key in z.files})
+    for key, value in arrays[0].items():
+        np.testing.assert_array_equal(value, arrays[1][key])

@@ -1,0 +1,36 @@
+"""The limits that turn measurements into classes, on cases made by hand."""
+
+import pytest
+
+from inference import truth
+
+GONE = {"eyes": 0.0, "nose": 0.1, "mouth": 0.2, "left_ear": 1.0, "right_ear": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ml", "changed", "expected"),
+    [
+        (0.0, {}, "pass"),
+        (0.0, {"nose": 0.9}, "face"),
+        (30.0, {}, "brain"),
+        (30.0, {"mouth": 0.65}, "both"),
+        (1.0, {}, None),
+        (0.0, {"eyes": 0.5}, None),
+        (0.0, {"eyes": 0.5, "nose": 1.0}, "face"),
+        (0.0, {"eyes": None, "nose": None, "mouth": None}, "pass"),
+        (truth.BRAIN_CLEAR_ML, {"eyes": truth.KEPT_CLEAR}, "pass"),
+        (truth.BRAIN_SURE_ML, {}, "brain"),
+    ],
+)
+def test_class_follows_the_limits_and_is_open_between_them(ml, changed, expected):
+    assert truth.class_of(ml, {**GONE, **changed}) == expected
+
+
+def test_ears_count_only_where_the_standard_asks_for_them():
+    assert truth.class_of(0.0, GONE) == "pass"
+    assert truth.class_of(0.0, GONE, ears=True) == "face"
+    assert truth.class_of(0.0, {**GONE, "left_ear": 0.1, "right_ear": None}, ears=True) == "pass"
+
+
+def test_every_pair_of_answers_has_its_own_class():
+    assert [truth.class_name(f, b) for b in (False, True) for f in (False, True)] == list(truth.CLASSES)
