@@ -1,9 +1,9 @@
 """From volumes to fixed 2-D views: pictures for people (`render_views`) and arrays for the CNN."""
 
 from .canvas import SIZE, THUMBNAIL
+from .network import RENDER_VERSION
 from .views import REMOVED_VIEWS, SLICE_VIEWS, SURFACE_VIEWS, render_views, save_views
 
-RENDER_VERSION = "1"  # raise it with every change of what a view or a network input shows
 VIEW_NAMES = (*SURFACE_VIEWS, "edge", *SLICE_VIEWS)
 
 __all__ = [

@@ -18,7 +18,7 @@ TOP_MM, BACK_MM = 10.0, 12.0  # room above the vertex and behind the head
 LEAST_PIECE_ML = 0.8  # smaller loose things are fiducial or noise, larger ones may be a piece of face
 LEAST_BEHIND_ML = 15.0  # behind the middle of the head there is no face to miss
 THICK_RATIO, THICK_MM = 2.2, 2.5
-SMOOTH_MM = 1.35
+SHARP_MM, SMOOTH_MM = 0.65, 1.3  # blur before and after the threshold
 FAR_MM = 40.0
 SOFT = (0.5, 1.8)  # share of the air threshold where tissue starts and is complete
 
@@ -115,7 +115,7 @@ def anchor(mask):
     return np.array(corner), float(np.clip((wide[-1] + 1 - wide[0]) * COARSE_MM, 125, 175))
 
 
-def weights(count, zoom, cells, start, sigma=0.0):
+def weights(count, zoom, cells, start, sigma):
     """(cells, count) matrix that samples an axis of `count` voxels of `zoom` mm at the cells of the scene.
 
     `start` is the scene's corner in mm. Linear where voxels are coarser than cells, averaging where finer,
@@ -124,20 +124,22 @@ def weights(count, zoom, cells, start, sigma=0.0):
     centres = start + (np.arange(cells) + 0.5) * GRID_MM
     voxels = (np.arange(count) + 0.5) * zoom
     away = np.abs(centres[:, None] - voxels[None])
-    matrix = np.clip(1 - away / max(zoom, GRID_MM), 0, None)
     if sigma:
-        spread = max(sigma, 0.35 * zoom)
-        matrix = np.exp(-0.5 * (away / spread) ** 2)
-        matrix[away > 3 * spread] = 0
+        matrix = np.exp(-0.5 * (away / sigma) ** 2) * (away < 3 * sigma)
+    else:
+        matrix = np.clip(1 - away / max(zoom, GRID_MM), 0, None)
     total = matrix.sum(axis=1, keepdims=True)
     inside = ((centres > -zoom / 2) & (centres < (count + 0.5) * zoom))[:, None]
     return np.where(inside & (total > 1e-6), matrix / np.where(total > 1e-6, total, 1), 0).astype(np.float32)
 
 
-def to_grid(data, zooms, corner, sigma=0.0, axes=(0, 1, 2)):
-    """Sample a (X, Y, Z) float32 array on the display grid along `axes`; zero outside the field of view."""
+def to_grid(data, zooms, corner, sigmas=(0, 0, 0), axes=(0, 1, 2)):
+    """Sample a (X, Y, Z) float32 array on the display grid along `axes`; zero outside the field of view.
+
+    sigmas: mm of blur along each axis, 0 for none beyond interpolation.
+    """
     for axis in axes:
-        matrix = weights(data.shape[axis], zooms[axis], SHAPE[axis], corner[axis], sigma)
+        matrix = weights(data.shape[axis], zooms[axis], SHAPE[axis], corner[axis], sigmas[axis])
         if axis == 0:
             rest = data.shape[1:]
             data = (matrix @ data.reshape(data.shape[0], -1)).reshape(-1, *rest)
@@ -154,13 +156,16 @@ def constant_fill(raw, air_level):
     if flat.sum() < 300:
         return None
     values, counts = np.unique(step[1:, 1:, 1:][flat], return_counts=True)
-    value = values[counts.argmax()]
-    return value if counts.max() > 0.4 * flat.sum() and counts.max() > 300 and value < step.max() else None
+    value, count = values[counts.argmax()], counts.max()
+    tissue = np.count_nonzero(
+        step > air_level
+    )  # what fills most of the head is the head of a painted phantom
+    return value if max(0.4 * flat.sum(), 300) < count < 0.5 * tissue and value < step.max() else None
 
 
 def build(volume, corner=None, levels_from=None) -> Scene:
     """The scene of a volume; `corner` and `levels_from` tie it to place and grey scale of another scene."""
-    data = np.ascontiguousarray(volume.data, dtype=np.float32)
+    data = np.array(volume.data, dtype=np.float32, order="C")  # a copy: scaled in place below
     zooms = tuple(float(z) for z in volume.zooms)
     coarse = resample(data, zooms, COARSE_MM)
     scale = levels(coarse)
@@ -176,7 +181,7 @@ def build(volume, corner=None, levels_from=None) -> Scene:
         scale = Levels(levels_from.low, levels_from.unit, levels_from.air * levels_from.unit)
     data -= scale.low
     data /= scale.unit
-    light = to_grid(data, zooms, corner)
+    light = to_grid(data, zooms, corner, [max(SHARP_MM, 0.5 * z) for z in zooms])
     air = scale.air / scale.unit
     near = near_head(mask, corner)
     field = thick_field(data, zooms, corner, air, near) if is_thick(zooms) else soft_field(light, air, near)
@@ -238,10 +243,10 @@ def thick_field(data, zooms, corner, air, near):
     """soft_field for thick slices: outlines, not intensities, are interpolated between slices."""
     axis = int(np.argmax(zooms))
     fine = [a for a in range(3) if a != axis]
-    plane = to_grid(data, zooms, corner, 0.9, fine)
+    plane = to_grid(data, zooms, corner, (0.9, 0.9, 0.9), fine)
     distance = np.stack([_signed_distance(s) for s in np.moveaxis(plane > air, axis, 0)])
     distance = ndi.gaussian_filter(distance, (0, 1.0, 1.0), truncate=2.5)
-    distance = to_grid(np.moveaxis(distance, 0, axis), zooms, corner, 0.65 * zooms[axis], [axis])
+    distance = to_grid(np.moveaxis(distance, 0, axis), zooms, corner, (0.65 * zooms[axis],) * 3, [axis])
     slope = np.sqrt(sum(np.square(np.gradient(distance, GRID_MM, axis=a)) for a in range(3)))
     field = np.clip(0.5 + distance / np.maximum(slope, 0.7) / 4.0, 0, 1)
     return blur(field * near, SMOOTH_MM)

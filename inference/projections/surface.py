@@ -164,7 +164,8 @@ def shade(hit, colour=SKIN):
     facing = np.clip(n[..., 1], 0, 1)
     nearest = np.min(hit.depth[hit.seen]) if hit.seen.any() else 0.0
     distance = np.exp(-np.clip(np.where(hit.seen, hit.depth, 0) - nearest - 25, 0, None) / 260)
-    lit = (0.13 + 0.15 * sky + 0.08 * facing + 0.62 * key) * occlusion(hit) * distance
+    rim = 0.07 * (1 - facing) ** 3
+    lit = (0.16 + 0.15 * sky + 0.06 * facing + 0.60 * key + rim) * occlusion(hit) * distance
     halfway = LIGHT + np.array([0.0, 1.0, 0.0])
     shine = np.clip(n @ (halfway / np.linalg.norm(halfway)).astype(np.float32), 0, 1) ** 18 * 0.09
     return np.clip(lit[..., None] * colour + (shine * (lit > 0.1))[..., None], 0, 1).astype(np.float32)
