@@ -1,3 +1,10 @@
-from django.urls import URLPattern, URLResolver
+"""The whole site: log-in, administration, the review pages."""
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("", include("reviews.urls")),
+]

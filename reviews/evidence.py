@@ -1,0 +1,85 @@
+"""What is known about cut-offs from judged scans, and what they would mean for the waiting ones."""
+
+from dataclasses import asdict
+from statistics import median
+
+from django.db.models import OuterRef, Subquery
+
+from reviews.actions import consequences
+from reviews.models import Attempt, Mode, Prediction, Verdict
+from reviews.states import UNDECIDED
+from reviews.thresholds import Judged, ThresholdPolicy, predicted_class, sound
+from reviews.thresholds import evidence as figures
+
+MOST_CASES = 5000
+BINS = 40
+DEFAULT_SECONDS = {Mode.VERIFY: 2.5, Mode.VISUAL: 20.0}
+RECENT = 2000
+
+
+def judged_cases() -> list[Judged]:
+    """The latest scans with both a person's verdict and a sound prediction; the person is the truth."""
+    latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
+    fields = [f"p_{name}" for name in ("pass", "face", "brain", "both")]
+    columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
+    decisions = Verdict.objects.standing().filter(kind="decision", gold=False).exclude(mode=Mode.PRACTICE)
+    rows = decisions.annotate(**columns).order_by("-pk").values_list("klass", *columns)[:MOST_CASES]
+    cases = []
+    for klass, *values in rows:
+        shares = dict(zip(("pass", "face", "brain", "both"), values, strict=True))
+        if sound(shares):
+            cases.append(Judged(shares, klass))
+    return cases
+
+
+def risk_coverage(cases: list[Judged]) -> dict[str, list[float]]:
+    """Share decided against the error among the decided, as the confidence asked for falls."""
+    ranked = sorted(cases, key=lambda case: -max(case.probabilities.values()))
+    coverage, risk, wrong = [], [], 0
+    for count, case in enumerate(ranked, start=1):
+        wrong += predicted_class(case.probabilities) != case.truth
+        coverage.append(round(count / len(ranked), 4))
+        risk.append(round(wrong / count, 4))
+    step = max(1, len(ranked) // 400)
+    return {"coverage": coverage[::step], "risk": risk[::step]}
+
+
+def histogram() -> dict[str, list]:
+    """Waiting scans by the model's p(pass): bin edges and counts."""
+    waiting = Attempt.objects.filter(status__in=[status.value for status in UNDECIDED])
+    counts = [0] * BINS
+    for confidence in waiting.values_list("confidence", flat=True).iterator(chunk_size=5000):
+        counts[min(BINS - 1, max(0, int(confidence * BINS)))] += 1
+    return {"edges": [index / BINS for index in range(BINS)], "counts": counts}
+
+
+def seconds_per_item() -> dict[str, float]:
+    """Median active seconds of a recent verdict, by mode; a stated guess while there are too few."""
+    found = {}
+    for mode, guess in DEFAULT_SECONDS.items():
+        recent = Verdict.objects.standing().filter(mode=mode, active_ms__gt=0).order_by("-pk")
+        times = list(recent.values_list("active_ms", flat=True)[:RECENT])
+        found[mode] = median(times) / 1000 if len(times) >= 20 else guess
+    return found
+
+
+def outcome(policy: ThresholdPolicy, cases: list[Judged]) -> dict:
+    """Waiting scans by route, the errors and hours to expect, and the figures on judged scans."""
+    routes = consequences(policy)
+    seconds = seconds_per_item()
+    known = figures(cases, policy)
+    work = routes["verify"] * seconds[Mode.VERIFY] + routes["refer"] * seconds[Mode.VISUAL]
+    share = known.false_pass.share
+    return {
+        "routes": routes,
+        "total": sum(routes.values()),
+        "hours": work / 3600,
+        "seconds": seconds,
+        "known": known,
+        "false_passes": None if share is None else share * routes["verify"],
+    }
+
+
+def summary(policy: ThresholdPolicy, cases: list[Judged]) -> dict:
+    """The evidence kept with a new version."""
+    return {"cases": len(cases), **asdict(figures(cases, policy))}

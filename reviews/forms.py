@@ -1,0 +1,114 @@
+"""What people fill in; every value is checked here before an action sees it."""
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+
+from reviews.models import Dataset, Mode, Role
+from reviews.models.decisions import CLASS_CHOICES
+from reviews.states import Status
+from reviews.thresholds import ThresholdPolicy
+
+SORT_CHOICES = [
+    ("newest", "Newest first"),
+    ("subject", "Subject"),
+    ("confidence", "Most confident pass"),
+    ("doubtful", "Least confident pass"),
+    ("changed", "Last changed"),
+]
+
+
+class ScanFilter(forms.Form):
+    """The filter of the overview; everything in it is in the address."""
+
+    q = forms.CharField(label="Search", required=False, max_length=128)
+    dataset = forms.ModelChoiceField(
+        Dataset.objects.none(), required=False, to_field_name="slug", empty_label="All"
+    )
+    status = forms.ChoiceField(
+        choices=[("", "Current attempts"), *((status.value, status.label) for status in Status)],
+        required=False,
+    )
+    modality = forms.CharField(required=False, max_length=64)
+    sort = forms.ChoiceField(choices=SORT_CHOICES, required=False)
+    again = forms.BooleanField(label="Defaced again", required=False)
+    history = forms.BooleanField(label="Every attempt", required=False)
+    show = forms.CharField(required=False, max_length=8, widget=forms.HiddenInput)
+
+    def __init__(self, *args, datasets, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["dataset"].queryset = datasets
+        self.fields["q"].widget.attrs["placeholder"] = "Subject, file name or hash"
+        self.fields["modality"].widget.attrs["placeholder"] = "T1w"
+
+
+class PolicyForm(forms.Form):
+    """The three cut-offs."""
+
+    verify_min = forms.FloatField(label="Verify from p(pass)")
+    fail_min = forms.FloatField(label="Fail from 1 − p(pass)")
+    class_min = forms.FloatField(label="and one failure class from")
+    note = forms.CharField(required=False, max_length=200)
+
+    def clean(self) -> dict:
+        cleaned = super().clean()
+        numbers = {name: cleaned.get(name) for name in ("verify_min", "fail_min", "class_min")}
+        if None not in numbers.values():
+            try:
+                cleaned["policy"] = ThresholdPolicy(**numbers)
+            except ValueError as error:
+                raise forms.ValidationError(str(error)) from error
+        return cleaned
+
+
+class NewDatasetForm(forms.Form):
+    """Name and title of a study."""
+
+    slug = forms.SlugField(
+        label="Short name", max_length=64, help_text="Letters, digits, - and _; used in addresses."
+    )
+    title = forms.CharField(max_length=200, required=False)
+
+
+class DatasetForm(forms.ModelForm):
+    """A dataset's standard and way of working."""
+
+    class Meta:
+        model = Dataset
+        fields = [
+            "title",
+            "ears_required",
+            "min_exposure_seconds",
+            "opinion_after_judgement",
+            "lease_seconds",
+            "max_attempts",
+            "gold_share",
+            "engine",
+        ]
+
+
+class GrantForm(forms.Form):
+    """A person and their role."""
+
+    user = forms.ModelChoiceField(get_user_model().objects.order_by("username"), label="Person")
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class AssignForm(forms.Form):
+    """A queue for one reviewer or one team."""
+
+    mode = forms.ChoiceField(
+        label="Queue", choices=[(Mode.VERIFY, Mode.VERIFY.label), (Mode.VISUAL, Mode.VISUAL.label)]
+    )
+    user = forms.ModelChoiceField(
+        get_user_model().objects.order_by("username"), label="Reviewer", required=False
+    )
+    team = forms.ModelChoiceField(Group.objects.order_by("name"), required=False)
+
+
+class KnownForm(forms.Form):
+    """The true class of a known case."""
+
+    truth = forms.ChoiceField(label="It is", choices=CLASS_CHOICES)
+    practice = forms.BooleanField(label="For practice, with feedback", required=False)
+    explanation = forms.CharField(required=False, max_length=200)

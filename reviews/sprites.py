@@ -1,0 +1,138 @@
+"""Every slice of a volume in one picture, so that a slider moves without asking the server."""
+
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from inference.volumes import Volume, VolumeError, read_volume
+
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
+LONGEST_SIDE = 256
+MOST_TILES = 224
+REMOVED_COLOUR = np.array([214, 48, 49], np.float32)
+REMOVED_WEIGHT = 0.6
+CHANGED_SHARE = 0.02
+QUALITY = 72
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`count` tiles of `width` x `height` px in `columns`; mm between tiles and mm a pixel."""
+
+    count: int
+    columns: int
+    width: int
+    height: int
+    step: float
+    pixel: float
+
+    def header(self) -> str:
+        """count,columns,width,height,step,pixel as sent to the page."""
+        return f"{self.count},{self.columns},{self.width},{self.height},{self.step:.3f},{self.pixel:.4f}"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A finished sheet on disk and its layout."""
+
+    path: Path
+    header: str
+
+
+def sheet(path: Path, plane: str, layer: str, *, after: str, before: str = "") -> Sheet:
+    """The stored sheet, made first where it is missing. Raises VolumeError, OSError."""
+    note = path.with_suffix(".txt")
+    if not (path.exists() and note.exists()):
+        image, layout = draw(plane, layer, after=after, before=before)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, lambda handle: image.save(handle, "WEBP", quality=QUALITY, method=0))
+        _write(note, lambda handle: handle.write(layout.header().encode()))
+    return Sheet(path, note.read_text())
+
+
+def draw(plane: str, layer: str, *, after: str, before: str = "") -> tuple[Image.Image, Layout]:
+    """Read the volumes and lay out the slices of one layer: after, before or removed."""
+    defaced = read_volume(after)
+    original = read_volume(before) if layer != "after" else None
+    if original is not None and original.data.shape != defaced.data.shape:
+        raise VolumeError(
+            after, f"its grid {defaced.data.shape} is not that of its original {original.data.shape}"
+        )
+    window = _window(defaced)
+    shown = defaced if original is None else original
+    grey = _grey(np.asarray(shown.data), window)
+    changed = _changed(original, defaced, window) if layer == "removed" and original is not None else None
+    return mosaic(grey, changed, plane, shown.zooms)
+
+
+def mosaic(grey: np.ndarray, changed: np.ndarray | None, plane: str, zooms) -> tuple[Image.Image, Layout]:
+    """uint8 (X, Y, Z) RAS+ and an optional mask -> one picture of upright slices with square pixels."""
+    axis = PLANES[plane]
+    layout, chosen = plan(grey.shape, zooms, plane)
+    rows = math.ceil(layout.count / layout.columns)
+    mode = "L" if changed is None else "RGB"
+    page = Image.new(mode, (layout.columns * layout.width, rows * layout.height))
+    for place, index in enumerate(chosen):
+        tile = upright(np.take(grey, index, axis))
+        if changed is not None:
+            tile = reddened(tile, upright(np.take(changed, index, axis)))
+        picture = Image.fromarray(tile).resize((layout.width, layout.height), Image.Resampling.BILINEAR)
+        page.paste(picture, (place % layout.columns * layout.width, place // layout.columns * layout.height))
+    return page, layout
+
+
+def plan(shape: tuple[int, ...], zooms, plane: str) -> tuple[Layout, list[int]]:
+    """Tile size in proportion to mm, and which slices are shown."""
+    axis = PLANES[plane]
+    across, up = [other for other in range(3) if other != axis]
+    millimetres = shape[across] * float(zooms[across]), shape[up] * float(zooms[up])
+    scale = LONGEST_SIDE / max(millimetres)
+    width, height = (max(1, round(side * scale)) for side in millimetres)
+    step = max(1, math.ceil(shape[axis] / MOST_TILES))
+    chosen = list(range(0, shape[axis], step))
+    columns = math.ceil(math.sqrt(len(chosen) * height / width))
+    return Layout(len(chosen), columns, width, height, step * float(zooms[axis]), 1 / scale), chosen
+
+
+def upright(plane_data: np.ndarray) -> np.ndarray:
+    """(across, up) in RAS+ -> picture rows from the top: head up, the person's right or front on the left."""
+    return np.ascontiguousarray(plane_data.T[::-1, ::-1])
+
+
+def reddened(tile: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Grey (rows, columns) uint8 with the masked pixels tinted -> RGB uint8."""
+    colour = np.repeat(tile[..., None], 3, axis=2).astype(np.float32)
+    colour[mask] = colour[mask] * (1 - REMOVED_WEIGHT) + REMOVED_COLOUR * REMOVED_WEIGHT
+    return colour.astype(np.uint8)
+
+
+def _window(volume: Volume) -> tuple[float, float]:
+    """The grey window: up to the 99.5th percentile of what is not background."""
+    sample = np.asarray(volume.data)[::3, ::3, ::3].astype(np.float32)
+    low = float(np.percentile(sample, 1))
+    head = sample[sample > low]
+    high = float(np.percentile(head, 99.5)) if head.size else low + 1
+    return low, max(high, low + 1e-6)
+
+
+def _grey(data: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    low, high = window
+    return (np.clip((data.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def _changed(original: Volume, defaced: Volume, window: tuple[float, float]) -> np.ndarray:
+    """Voxels that lost their signal: changed by more than 2 % of the grey window."""
+    lost = np.asarray(original.data).astype(np.float32) - np.asarray(defaced.data).astype(np.float32)
+    return np.abs(lost) > CHANGED_SHARE * (window[1] - window[0])
+
+
+def _write(path: Path, save) -> None:
+    """Write beside and rename, so that a reader never sees half a file."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
+        save(handle)
+    os.replace(handle.name, path)

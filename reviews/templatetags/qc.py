@@ -1,0 +1,75 @@
+"""What templates need beside plain values: navigation, badges, times, bars."""
+
+from django import template
+from django.urls import reverse
+from django.utils.html import format_html
+
+from reviews.models.decisions import CLASS_LABELS
+from reviews.thresholds import REASON_SENTENCES, Reason
+
+register = template.Library()
+
+PAGES = [
+    ("home", "home", "Home"),
+    ("scans", "scans", "Scans"),
+    ("thresholds", "thresholds", "Thresholds"),
+    ("reports", "reports", "Reports"),
+    ("setup", "setup", "Set-up"),
+]
+LETTERS = {"pass": "P", "face": "F", "brain": "B", "both": "M"}
+
+
+@register.simple_tag
+def navigation() -> list[tuple[str, str, str]]:
+    """(section, address, words) of the pages in the bar."""
+    return [(section, reverse(name), words) for section, name, words in PAGES]
+
+
+@register.simple_tag
+def class_badge(name: str) -> str:
+    """A class with its letter and colour; '' shows nothing."""
+    if name not in CLASS_LABELS:
+        return ""
+    return format_html('<span class="badge {}"><b>{}</b> {}</span>', name, LETTERS[name], CLASS_LABELS[name])
+
+
+@register.simple_tag
+def status_badge(attempt) -> str:
+    """Where an attempt stands, in words."""
+    return format_html('<span class="badge {}">{}</span>', attempt.status, attempt.state.label)
+
+
+@register.simple_tag
+def when(moment) -> str:
+    """A time that the page shows in the reader's zone, exact on hover."""
+    if moment is None:
+        return "–"
+    iso = moment if isinstance(moment, str) else moment.isoformat()
+    return format_html('<time datetime="{}">{}</time>', iso, iso[:16].replace("T", " ") + " UTC")
+
+
+@register.filter
+def percent(share) -> str:
+    """0.918 -> 91.8 %; nothing known -> a dash."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+@register.filter
+def route_sentence(reason: str) -> str:
+    """Why triage chose the route."""
+    return REASON_SENTENCES[Reason(reason)] if reason in Reason._value2member_map_ else ""
+
+
+@register.filter
+def duration(milliseconds) -> str:
+    """4200 -> 4.2 s; 754000 -> 12 min 34 s."""
+    if milliseconds is None:
+        return "–"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+@register.filter
+def item(mapping, key):
+    """mapping[key], or nothing."""
+    return mapping.get(key) if mapping else None

@@ -1,0 +1,76 @@
+"""Every address of the review pages, named by what it does."""
+
+from django.urls import path
+
+from reviews.views import account, bench, home, pictures, reporting, scan, scans, setup, thresholds, work
+
+bench_urls = [
+    path("verify/<slug:slug>/", bench.verify, name="verify"),
+    path("visual/<slug:slug>/", bench.visual, name="visual"),
+    path("visual/one/<int:pk>/", bench.visual_one, name="visual-one"),
+    path("practice/<slug:slug>/", bench.practice, name="practice"),
+]
+
+work_urls = [
+    path("work/verdicts/", work.verdicts, name="work-verdicts"),
+    path("work/renew/", work.renew, name="work-renew"),
+    path("work/release/", work.release, name="work-release"),
+    path("work/practise/", work.practise, name="work-practise"),
+    path("work/one/<int:pk>/", work.take_one, name="work-one"),
+    path("work/<slug:slug>/<slug:mode>/items/", work.take, name="work-items"),
+    path("work/<slug:slug>/<slug:mode>/undo/", work.undo, name="work-undo"),
+]
+
+file_urls = [
+    path("pictures/<int:pk>/<slug:version>/<slug:view>.webp", pictures.picture, name="picture"),
+    path("slices/<int:pk>/<slug:version>/<slug:plane>-<slug:layer>.webp", pictures.slices, name="slices"),
+    path("volumes/<int:pk>/<slug:version>/<slug:layer>/<str:name>", pictures.volume, name="volume"),
+]
+
+scan_urls = [
+    path("scans/", scans.overview, name="scans"),
+    path("scans/<int:pk>/", scan.life, name="scan"),
+    path("attempts/<int:pk>/retry/", scan.retry, name="attempt-retry"),
+    path("attempts/<int:pk>/again/", scan.again, name="attempt-again"),
+    path("attempts/<int:pk>/withdraw/", scan.withdraw, name="attempt-withdraw"),
+    path("attempts/<int:pk>/known/", scan.known, name="attempt-known"),
+]
+
+threshold_urls = [
+    path("thresholds/", thresholds.page, name="thresholds"),
+    path("thresholds/consequences/", thresholds.consequences, name="thresholds-consequences"),
+    path("thresholds/save/", thresholds.save, name="thresholds-save"),
+    path("thresholds/<int:version>/activate/", thresholds.activate, name="thresholds-activate"),
+]
+
+report_urls = [
+    path("reports/", reporting.dashboard, name="reports"),
+    path("reports/trail/", reporting.trail, name="trail"),
+    path("reports/trail/check/", reporting.check_trail, name="trail-check"),
+]
+
+setup_urls = [
+    path("setup/", setup.overview, name="setup"),
+    path("setup/datasets/new/", setup.new_dataset, name="dataset-new"),
+    path("setup/datasets/<slug:slug>/", setup.dataset, name="dataset"),
+    path("setup/datasets/<slug:slug>/people/", setup.grant, name="dataset-grant"),
+    path("setup/datasets/<slug:slug>/people/<int:user_pk>/revoke/", setup.revoke, name="dataset-revoke"),
+    path("setup/datasets/<slug:slug>/assign/", setup.assign, name="dataset-assign"),
+    path("setup/assignments/<int:pk>/end/", setup.unassign, name="assignment-end"),
+    path("setup/failures/", setup.failures, name="failures"),
+    path("setup/failures/retry/", setup.retry_all, name="failures-retry"),
+    path("setup/models/<int:pk>/activate/", setup.activate_model, name="model-activate"),
+]
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("help/", home.help_page, name="help"),
+    path("account/", account.account, name="account"),
+    *bench_urls,
+    *work_urls,
+    *file_urls,
+    *scan_urls,
+    *threshold_urls,
+    *report_urls,
+    *setup_urls,
+]

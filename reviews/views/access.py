@@ -1,0 +1,114 @@
+"""Who may see what: each helper returns the object or ends in 404."""
+
+import functools
+import json
+from collections.abc import Callable
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, JsonResponse
+from django.shortcuts import get_object_or_404
+
+from reviews.actions import Refused
+from reviews.models import Attempt, Dataset, Mode, Scan
+
+MOST_JSON_BYTES = 1_000_000
+
+
+def json_view(view: Callable) -> Callable:
+    """POST of a JSON object by a person who is logged in; refusals become JSON with their reason."""
+
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, *args, **kwargs) -> JsonResponse:
+        if not request.user.is_authenticated:
+            return problem(
+                401, "logged_out", "You are logged out. Log in again in another tab; verdicts are kept."
+            )
+        if request.method != "POST":
+            return problem(405, "method", "This address takes POST only.")
+        try:
+            return view(request, body_of(request), *args, **kwargs)
+        except ValueError as error:
+            return problem(400, "bad_request", str(error))
+        except Refused as error:
+            return problem(409, error.code, str(error))
+
+    wrapped.login_required = False  # answers 401 itself instead of a redirect
+    return wrapped
+
+
+def body_of(request: HttpRequest) -> dict:
+    """The JSON object in the body; ValueError for anything else."""
+    if len(request.body) > MOST_JSON_BYTES:
+        raise ValueError("The request is too large.")
+    try:
+        body = json.loads(request.body or b"{}")
+    except json.JSONDecodeError:
+        raise ValueError("The request is not JSON.") from None
+    if not isinstance(body, dict):
+        raise ValueError("The request is not a JSON object.")
+    return body
+
+
+def problem(status: int, code: str, message: str) -> JsonResponse:
+    """A refusal that the page can show as it is."""
+    return JsonResponse({"code": code, "message": message}, status=status)
+
+
+def integers(values: object, most: int = 500) -> list[int]:
+    """A list of ids sent by a page."""
+    if not isinstance(values, list) or len(values) > most:
+        raise ValueError(f"A list of at most {most} ids is needed.")
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        raise ValueError("An id is not a whole number.")
+    return values
+
+
+def number(value: object, low: int, high: int) -> int:
+    """A whole number sent by a page, within its limits."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"A number from {low} to {high} is needed.")
+    return int(value)
+
+
+def get_dataset(user, slug: str) -> Dataset:
+    """A dataset the user is a member of."""
+    return get_object_or_404(Dataset.objects.visible_to(user), slug=slug)
+
+
+def get_managed(user, slug: str) -> Dataset:
+    """A dataset the user manages."""
+    return get_object_or_404(Dataset.objects.managed_by(user), slug=slug)
+
+
+def get_queue(user, slug: str, mode: str) -> Dataset:
+    """A dataset whose queue of this mode is open to the user."""
+    if mode == Mode.PRACTICE:
+        return get_dataset(user, slug)
+    if mode not in Mode.values:
+        raise Http404
+    return get_object_or_404(Dataset.objects.open_to(user, mode), slug=slug)
+
+
+def get_attempt(user, pk: int) -> Attempt:
+    """An attempt of a dataset the user is a member of, with its scan and dataset."""
+    rows = Attempt.objects.visible_to(user).select_related("scan", "dataset")
+    return get_object_or_404(rows, pk=pk)
+
+
+def get_scan(user, pk: int) -> Scan:
+    """A scan of a dataset the user is a member of."""
+    return get_object_or_404(Scan.objects.visible_to(user).select_related("dataset"), pk=pk)
+
+
+__all__ = [
+    "get_attempt",
+    "get_dataset",
+    "get_managed",
+    "get_queue",
+    "get_scan",
+    "integers",
+    "json_view",
+    "login_required",
+    "number",
+    "problem",
+]

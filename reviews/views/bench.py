@@ -1,0 +1,102 @@
+"""The pages where people look: verification, visual QC, practice. The scripts do the rest."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from reviews import keymap
+from reviews.models import Attempt, Dataset, Mode, Verdict
+from reviews.models.decisions import CLASS_LABELS, REASON_FLAGS
+from reviews.models.preferences import own_keys
+from reviews.templatetags.qc import LETTERS
+from reviews.views.access import get_attempt, get_queue, login_required
+
+
+@login_required
+@require_GET
+def verify(request: HttpRequest, slug: str) -> HttpResponse:
+    """The grid of confident passes."""
+    dataset = get_queue(request.user, slug, Mode.VERIFY)
+    return bench(request, "reviews/verify.html", dataset, Mode.VERIFY)
+
+
+@login_required
+@require_GET
+def visual(request: HttpRequest, slug: str) -> HttpResponse:
+    """One referred attempt after the other."""
+    dataset = get_queue(request.user, slug, Mode.VISUAL)
+    return bench(request, "reviews/visual.html", dataset, Mode.VISUAL)
+
+
+@login_required
+@require_GET
+def visual_one(request: HttpRequest, pk: int) -> HttpResponse:
+    """One chosen attempt first, then the queue."""
+    attempt = get_attempt(request.user, pk)
+    dataset = get_queue(request.user, attempt.dataset.slug, Mode.VISUAL)
+    return bench(request, "reviews/visual.html", dataset, Mode.VISUAL, first=attempt)
+
+
+@login_required
+@require_GET
+def practice(request: HttpRequest, slug: str) -> HttpResponse:
+    """Known cases with feedback; nothing in it changes a scan."""
+    dataset = get_queue(request.user, slug, Mode.PRACTICE)
+    return bench(request, "reviews/visual.html", dataset, Mode.PRACTICE)
+
+
+def bench(
+    request: HttpRequest, template: str, dataset: Dataset, mode: str, first: Attempt | None = None
+) -> HttpResponse:
+    """The shell of a bench page with what its script needs to know."""
+    page = keymap.VERIFY if mode == Mode.VERIFY else keymap.VISUAL
+    context = {
+        "dataset": dataset,
+        "mode": mode,
+        "mode_words": Mode(mode).label,
+        "reasons": REASON_FLAGS,
+        "shortcuts": keymap.rows(own_keys(request.user), page),
+        "config": config(request.user, dataset, mode, first),
+    }
+    response = render(request, template, context)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
+    """Addresses, keys and limits for the page's script."""
+    items = reverse("work-items", args=[dataset.slug, mode])
+    return {
+        "mode": mode,
+        "owner": user.pk,
+        "keys": keymap.merged(own_keys(user)),
+        "marks": marks(),
+        "reasons": list(REASON_FLAGS),
+        "min_exposure_ms": round(dataset.min_exposure_seconds * 1000),
+        "lease_seconds": dataset.lease_seconds,
+        "made_today": made_today(user, dataset, mode),
+        "urls": {
+            "items": items,
+            "first": reverse("work-one", args=[first.pk]) if first else "",
+            "verdicts": reverse("work-verdicts"),
+            "undo": reverse("work-undo", args=[dataset.slug, mode]),
+            "renew": reverse("work-renew"),
+            "release": reverse("work-release"),
+            "practise": reverse("work-practise"),
+        },
+    }
+
+
+def marks() -> dict[str, dict[str, str]]:
+    """Letter and words of each mark."""
+    classes = {name: {"letter": LETTERS[name], "words": words} for name, words in CLASS_LABELS.items()}
+    return classes | {"unsure": {"letter": "U", "words": "Unsure, to another reviewer"}}
+
+
+def made_today(user, dataset: Dataset, mode: str) -> int:
+    """Standing verdicts of this person in this queue since midnight UTC."""
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    mine = Verdict.objects.standing().by(user).filter(created_at__gte=midnight, mode=mode)
+    return mine.filter(attempt__dataset=dataset).count()

@@ -1,0 +1,117 @@
+"""What a bench page is told about an attempt."""
+
+from reviews.models import Attempt, Prediction
+from reviews.models.decisions import CLASS_LABELS
+from reviews.thresholds import CLASSES
+from reviews.views.pictures import (
+    SALIENCY,
+    layers_of,
+    opinion_is_open,
+    picture_url,
+    removed_views,
+    token,
+    views_of,
+    volume_name,
+)
+
+KEPT_LABELS = {
+    "eyes": "Eyes kept",
+    "nose": "Nose kept",
+    "mouth": "Mouth kept",
+    "left_ear": "Left ear kept",
+    "right_ear": "Right ear kept",
+}
+
+
+def card(attempt: Attempt) -> dict:
+    """Enough for the grid: a hidden known case looks like any other."""
+    scan = attempt.scan
+    name = "sub-" + scan.subject + (f" ses-{scan.session}" if scan.session else "")
+    return {
+        "id": attempt.pk,
+        "number": attempt.number,
+        "name": name,
+        "modality": scan.suffix or "scan",
+        "views": views_of(attempt),
+        "removed": removed_views(attempt),
+    }
+
+
+def full(attempt: Attempt, user) -> dict:
+    """Everything the visual QC page shows of one attempt."""
+    return card(attempt) | {
+        "scan": attempt.scan_id,
+        "status": attempt.state.label,
+        "plan": attempt.plan,
+        "measurements": measurements(attempt),
+        "problems": list(attempt.problems),
+        "earlier": [earlier(other) for other in others(attempt)],
+        "slices": slices(attempt),
+        "volumes": volumes(attempt),
+        "opinion": opinion(attempt) if opinion_is_open(user, attempt) else None,
+    }
+
+
+def others(attempt: Attempt) -> list[Attempt]:
+    """The earlier attempts of the same scan, newest first."""
+    if attempt.number == 1:
+        return []
+    return list(attempt.scan.attempts.filter(number__lt=attempt.number).order_by("-number"))
+
+
+def earlier(attempt: Attempt) -> dict:
+    """An earlier attempt: how it ended and its two telling pictures."""
+    verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
+    shown = [name for name in ("front", "edge") if name in attempt.view_names]
+    return {
+        "number": attempt.number,
+        "plan": attempt.plan or "as received",
+        "class": verdict.klass if verdict else "",
+        "words": CLASS_LABELS[verdict.klass] if verdict else attempt.state.label,
+        "pictures": [picture_url(attempt, name) for name in shown],
+    }
+
+
+def slices(attempt: Attempt) -> dict:
+    """Where the page finds slices; {plane} and {layer} are filled in there."""
+    if not attempt.output_path:
+        return {"layers": [], "base": ""}
+    return {"layers": layers_of(attempt), "base": f"/slices/{attempt.pk}/{token(attempt)}/"}
+
+
+def volumes(attempt: Attempt) -> dict[str, str]:
+    """Addresses of the volumes for the 3-D viewer, by layer."""
+    paths = {"after": attempt.output_path, "before": attempt.scan.original_path}
+    base = f"/volumes/{attempt.pk}/{token(attempt)}"
+    return {layer: f"{base}/{layer}/{volume_name(path)}" for layer, path in paths.items() if path}
+
+
+def measurements(attempt: Attempt) -> list[dict]:
+    """Label and value of each physical measurement, in words."""
+    measured = attempt.measurements or {}
+    rows = []
+    removed = measured.get("brain_removed_ml")
+    if isinstance(removed, int | float):
+        rows.append({"label": "Brain removed", "value": f"{removed:.1f} ml"})
+    for region, share in (measured.get("kept") or {}).items():
+        value = "not in view" if share is None else f"{100 * share:.0f} %"
+        rows.append({"label": KEPT_LABELS.get(region, region), "value": value})
+    if "geometry_unchanged" in measured:
+        value = "unchanged" if measured["geometry_unchanged"] else "changed"
+        rows.append({"label": "Geometry", "value": value})
+    return rows
+
+
+def opinion(attempt: Attempt) -> dict | None:
+    """The model's probabilities and saliency pictures; None when it said nothing usable."""
+    said = Prediction.objects.filter(attempt=attempt, shadow=False).select_related("model_version").first()
+    if said is None or said.probabilities is None:
+        return None
+    shares = said.probabilities
+    return {
+        "model": str(said.model_version),
+        "classes": [
+            {"name": name, "words": CLASS_LABELS[name], "share": round(shares[name], 4)} for name in CLASSES
+        ],
+        "saliency": [picture_url(attempt, name) for name in attempt.view_names if name.startswith(SALIENCY)],
+    }

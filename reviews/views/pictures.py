@@ -1,0 +1,145 @@
+"""Protected files: pictures, slices and volumes, each behind the right to its dataset."""
+
+import hashlib
+from pathlib import Path
+
+from django.conf import settings
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from inference.volumes import VolumeError
+from reviews import sprites
+from reviews.models import Attempt, Verdict
+from reviews.views.access import get_attempt, login_required
+
+YEAR = 365 * 24 * 3600
+VIEW_LABELS = {
+    "front": "Front",
+    "left": "Left",
+    "right": "Right",
+    "oblique_left": "Oblique left",
+    "oblique_right": "Oblique right",
+    "edge": "Brain edge",
+    "sagittal_mid": "Sagittal, middle",
+    "sagittal_left": "Sagittal, left",
+    "sagittal_right": "Sagittal, right",
+    "axial_orbit": "Axial, eyes",
+    "axial_temporal": "Axial, temporal",
+    "coronal_front": "Coronal, frontal",
+    "coronal_temporal": "Coronal, temporal",
+}
+REMOVED = "removed_"
+SALIENCY = "saliency"
+SMALL = "-thumb"
+
+
+def token(attempt: Attempt) -> str:
+    """Changes whenever the pictures do, so that a browser may keep what it has."""
+    named = f"{attempt.pk}:{attempt.views_dir}:{attempt.render_version}:{attempt.output_sha256}"
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def picture_url(attempt: Attempt, view: str, *, small: bool = False) -> str:
+    """The address of one view, or of its thumbnail."""
+    return reverse("picture", args=[attempt.pk, token(attempt), view + (SMALL if small else "")])
+
+
+def views_of(attempt: Attempt) -> list[dict]:
+    """The views a reviewer steps through, in order: {name, label, url, small}."""
+    present = set(attempt.view_names)
+    return [
+        {
+            "name": name,
+            "label": label,
+            "url": picture_url(attempt, name),
+            "small": picture_url(attempt, name, small=True),
+        }
+        for name, label in VIEW_LABELS.items()
+        if name in present
+    ]
+
+
+def removed_views(attempt: Attempt) -> dict[str, str]:
+    """Views with a ghost of what was removed: plain name -> address."""
+    names = [name for name in attempt.view_names if name.startswith(REMOVED)]
+    return {name.removeprefix(REMOVED): picture_url(attempt, name) for name in names}
+
+
+def opinion_is_open(user, attempt: Attempt) -> bool:
+    """Whether this person may see what the model thought: by the dataset's setting, or after judging."""
+    if not attempt.dataset.opinion_after_judgement or not attempt.judgeable:
+        return True
+    return Verdict.objects.filter(attempt=attempt, user_id=user.pk).exists()
+
+
+@login_required
+@require_GET
+def picture(request: HttpRequest, pk: int, version: str, view: str) -> HttpResponse:
+    """One view as WebP."""
+    attempt = get_attempt(request.user, pk)
+    small = view.endswith(SMALL)
+    view = view.removesuffix(SMALL)
+    if version != token(attempt) or view not in attempt.view_names:
+        raise Http404("There is no such picture of this attempt.")
+    if view.startswith(SALIENCY) and not opinion_is_open(request.user, attempt):
+        raise Http404("The model's opinion is shown after the first judgement.")
+    return send(attempt.views_path / (f"{view}.thumb.webp" if small else f"{view}.webp"), "image/webp")
+
+
+@login_required
+@require_GET
+def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) -> HttpResponse:
+    """All slices of one plane in one WebP; the X-Tiles header says how they lie in it."""
+    attempt = get_attempt(request.user, pk)
+    if version != token(attempt) or plane not in sprites.PLANES or layer not in layers_of(attempt):
+        raise Http404("There are no such slices of this attempt.")
+    name = f"{pk}-{version}-{plane}-{layer}.webp"
+    try:
+        sheet = sprites.sheet(
+            Path(settings.DATA_DIR) / "slices" / name,
+            plane,
+            layer,
+            after=attempt.output_path,
+            before=attempt.scan.original_path,
+        )
+    except (VolumeError, OSError) as error:
+        return HttpResponse(f"The slices could not be made: {error}", status=422, content_type="text/plain")
+    response = send(sheet.path, "image/webp")
+    response["X-Tiles"] = sheet.header
+    return response
+
+
+@login_required
+@require_GET
+def volume(request: HttpRequest, pk: int, version: str, layer: str, name: str) -> FileResponse:
+    """The volume itself, for the 3-D viewer; `name` only tells the viewer the file type."""
+    attempt = get_attempt(request.user, pk)
+    if version != token(attempt) or layer not in ("after", "before"):
+        raise Http404("There is no such volume.")
+    path = attempt.output_path if layer == "after" else attempt.scan.original_path
+    if not path or name != volume_name(path):
+        raise Http404("There is no such volume.")
+    return send(Path(path), "application/octet-stream")
+
+
+def layers_of(attempt: Attempt) -> list[str]:
+    """Which slices can be shown: the result, and with an original also before and removed."""
+    return ["after", "before", "removed"] if attempt.scan.original_path else ["after"]
+
+
+def volume_name(path: str) -> str:
+    """A name without any identity that keeps the file type."""
+    return "volume.nii.gz" if path.endswith(".gz") else "volume" + Path(path).suffix
+
+
+def send(path: Path, content_type: str) -> FileResponse:
+    """A file for this person's browser alone; its address changes when its content does."""
+    try:
+        response = FileResponse(path.open("rb"), content_type=content_type)
+    except OSError:
+        raise Http404(f"The file is missing: {path.name}") from None
+    response["Cache-Control"] = f"private, max-age={YEAR}, immutable"
+    response["Vary"] = "Cookie"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response

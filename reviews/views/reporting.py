@@ -1,0 +1,74 @@
+"""Reports: the dashboard, exports to download, the audit trail and its check."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from reviews import audit, reports
+from reviews.models import AuditEvent, AuditHead, Dataset
+from reviews.views.access import get_dataset, login_required
+
+TRAIL_PAGE = 100
+
+
+@login_required
+@require_GET
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """Progress, reviewers, plans; downloads for those who manage."""
+    visible = Dataset.objects.visible_to(request.user)
+    chosen = request.GET.get("dataset", "")
+    datasets = [get_dataset(request.user, chosen)] if chosen else list(visible)
+    managed = list(Dataset.objects.managed_by(request.user))
+    context = {
+        "section": "reports",
+        "datasets": visible,
+        "chosen": chosen,
+        "managed": managed,
+        "standing": list(zip(datasets, reports.standing(datasets).values(), strict=True)),
+        "days": reports.days(datasets),
+        "attempts_needed": reports.attempts_needed(datasets),
+        "plans": reports.plans(datasets),
+        "reviewers": reports.reviewers([dataset for dataset in datasets if dataset in managed]),
+        "head": AuditHead.objects.filter(pk=1).first(),
+    }
+    return render(request, "reviews/reports.html", context)
+
+
+@login_required
+@require_GET
+def trail(request: HttpRequest) -> HttpResponse:
+    """The events of the datasets this person manages, newest first."""
+    managed = Dataset.objects.managed_by(request.user)
+    events = AuditEvent.objects.order_by("-seq")
+    if not request.user.is_superuser:
+        events = events.filter(dataset__in=list(managed.values_list("pk", flat=True)))
+    before = request.GET.get("before", "")
+    if before.isdecimal():
+        events = events.filter(seq__lt=int(before))
+    rows = list(events[: TRAIL_PAGE + 1])
+    context = {
+        "section": "reports",
+        "events": rows[:TRAIL_PAGE],
+        "more": rows[TRAIL_PAGE - 1].seq if len(rows) > TRAIL_PAGE else None,
+    }
+    return render(request, "reviews/trail.html", context)
+
+
+@login_required
+@require_POST
+def check_trail(request: HttpRequest) -> HttpResponse:
+    """Go through the whole chain now."""
+    if not Dataset.objects.managed_by(request.user).exists():
+        messages.error(request, "Only those who manage a dataset can check the audit trail.")
+        return redirect("reports")
+    found = audit.problems()
+    for problem in found[:20]:
+        messages.error(request, f"The audit trail is broken: {problem}")
+    if not found:
+        head = AuditHead.objects.filter(pk=1).first()
+        count = head.seq if head else 0
+        messages.success(
+            request, f"The audit trail is whole: {count} events, last digest {head.digest if head else '–'}."
+        )
+    return redirect("reports")

@@ -1,0 +1,146 @@
+"""The life of one scan, and what a manager can do about an attempt."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from reviews import actions
+from reviews.forms import KnownForm
+from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Scan
+from reviews.plans import LADDERS, STANDARD
+from reviews.states import Status
+from reviews.views import items
+from reviews.views.access import get_attempt, get_scan, login_required
+from reviews.views.pictures import opinion_is_open, views_of
+
+SHOWN_VIEWS = ("front", "oblique_left", "oblique_right", "edge", "sagittal_mid")
+PLANS = [STANDARD, *dict.fromkeys(plan for ladder in LADDERS.values() for plan in ladder)]
+
+
+@login_required
+@require_GET
+def life(request: HttpRequest, pk: int) -> HttpResponse:
+    """Attempts side by side, what changed between them, every event."""
+    scan = get_scan(request.user, pk)
+    attempts = list(scan.attempts.select_related("dataset").order_by("number"))
+    for attempt in attempts:
+        attempt.scan = scan
+    manages = Dataset.objects.managed_by(request.user).filter(pk=scan.dataset_id).exists()
+    context = {
+        "section": "scans",
+        "scan": scan,
+        "columns": [column(attempt, before, request.user) for before, attempt in with_previous(attempts)],
+        "events": events_of(scan, attempts),
+        "manages": manages,
+        "plans": PLANS,
+        "known_form": KnownForm(),
+        "neighbours": neighbours(request.user, scan),
+    }
+    return render(request, "reviews/scan.html", context)
+
+
+def with_previous(attempts: list[Attempt]) -> list[tuple[Attempt | None, Attempt]]:
+    """Each attempt with the one before it."""
+    return list(zip([None, *attempts], attempts, strict=False))
+
+
+def column(attempt: Attempt, before: Attempt | None, user) -> dict:
+    """One attempt as the page shows it."""
+    views = views_of(attempt)
+    return {
+        "attempt": attempt,
+        "views": [view for view in views if view["name"] in SHOWN_VIEWS],
+        "all_views": views,
+        "measurements": items.measurements(attempt),
+        "verdicts": attempt.verdicts.filter(gold=False).select_related("user", "retracted_by").order_by("pk"),
+        "opinion": items.opinion(attempt) if opinion_is_open(user, attempt) else None,
+        "changes": changes(before, attempt) if before else [],
+        "known": GoldItem.objects.filter(attempt=attempt).first(),
+        "retryable": attempt.state is Status.ERROR,
+        "needs_person": attempt.state is Status.NEEDS_PERSON,
+    }
+
+
+def changes(before: Attempt, attempt: Attempt) -> list[dict]:
+    """What the second run did otherwise: plan, engine, parameters."""
+    old = {"plan": before.plan, "engine": before.engine, "version": before.engine_version} | before.parameters
+    new = {
+        "plan": attempt.plan,
+        "engine": attempt.engine,
+        "version": attempt.engine_version,
+    } | attempt.parameters
+    names = list(dict.fromkeys([*old, *new]))
+    return [
+        {"name": name, "old": old.get(name, "–"), "new": new.get(name, "–")}
+        for name in names
+        if old.get(name) != new.get(name) and (old.get(name) or new.get(name))
+    ]
+
+
+def events_of(scan: Scan, attempts: list[Attempt]) -> list[AuditEvent]:
+    """The scan's part of the audit trail; hidden checks stay hidden."""
+    of_attempts = AuditEvent.objects.filter(object_kind="attempt", object_id__in=[a.pk for a in attempts])
+    of_scan = AuditEvent.objects.filter(object_kind="scan", object_id=scan.pk)
+    return list((of_attempts | of_scan).exclude(action__startswith="gold").order_by("seq"))
+
+
+def neighbours(user, scan: Scan) -> dict:
+    """The scans before and after this one in its dataset."""
+    same = Scan.objects.visible_to(user).filter(dataset_id=scan.dataset_id)
+    return {
+        "before": same.filter(pk__lt=scan.pk).order_by("-pk").values_list("pk", flat=True).first(),
+        "after": same.filter(pk__gt=scan.pk).order_by("pk").values_list("pk", flat=True).first(),
+    }
+
+
+def _do(request: HttpRequest, pk: int, action, words: str, **arguments) -> HttpResponse:
+    """Run one action on an attempt and go back to its scan, saying what happened."""
+    attempt = get_attempt(request.user, pk)
+    try:
+        action(actor=request.user, attempt_id=pk, **arguments)
+    except actions.Refused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, words)
+    if request.POST.get("next_page") == "failures":
+        return redirect("failures")
+    return redirect("scan", attempt.scan_id)
+
+
+@login_required
+@require_POST
+def retry(request: HttpRequest, pk: int) -> HttpResponse:
+    """Try an attempt in ERROR again."""
+    return _do(request, pk, actions.retry, "It is tried again.")
+
+
+@login_required
+@require_POST
+def again(request: HttpRequest, pk: int) -> HttpResponse:
+    """Order another defacing where the plans were exhausted."""
+    plan = request.POST.get("plan", "")
+    if plan not in PLANS:
+        messages.error(request, f"There is no plan '{plan}'.")
+        return redirect("scan", get_attempt(request.user, pk).scan_id)
+    return _do(request, pk, actions.order_redeface, "Another defacing is ordered.", plan=plan)
+
+
+@login_required
+@require_POST
+def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
+    """Set an attempt aside."""
+    return _do(request, pk, actions.withdraw, "The attempt is withdrawn.")
+
+
+@login_required
+@require_POST
+def known(request: HttpRequest, pk: int) -> HttpResponse:
+    """Declare the true class of an attempt, or take the declaration back."""
+    if request.POST.get("drop"):
+        return _do(request, pk, actions.drop_gold, "It is no known case any more.")
+    form = KnownForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "A known case needs its true class.")
+        return redirect("scan", get_attempt(request.user, pk).scan_id)
+    return _do(request, pk, actions.make_gold, "It is a known case now.", **form.cleaned_data)

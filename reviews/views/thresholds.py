@@ -1,0 +1,85 @@
+"""The cut-offs: evidence, what they would do to waiting scans, versions."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from reviews import actions, evidence
+from reviews.forms import PolicyForm
+from reviews.models import ThresholdSet
+from reviews.views.access import login_required
+
+PERMISSION = "reviews.add_thresholdset"
+
+
+@login_required
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    """Curve, histograms, sliders and versions."""
+    active = actions.active_thresholds()
+    cases = evidence.judged_cases()
+    context = {
+        "section": "thresholds",
+        "active": active,
+        "form": PolicyForm(initial=active.cutoffs.to_dict()),
+        "versions": ThresholdSet.objects.select_related("created_by")[:50],
+        "may_change": request.user.has_perm(PERMISSION),
+        "cases": len(cases),
+        "plots": {
+            "curve": evidence.risk_coverage(cases),
+            "histogram": evidence.histogram(),
+            "cutoffs": active.cutoffs.to_dict(),
+        },
+        "outcome": evidence.outcome(active.cutoffs, cases),
+    }
+    return render(request, "reviews/thresholds.html", context)
+
+
+@login_required
+@require_GET
+def consequences(request: HttpRequest) -> HttpResponse:
+    """What other cut-offs would do; asked while a slider moves."""
+    form = PolicyForm(request.GET)
+    context = {"form": form, "outcome": None, "active": actions.active_thresholds()}
+    if form.is_valid():
+        context["outcome"] = evidence.outcome(form.cleaned_data["policy"], evidence.judged_cases())
+    return render(request, "reviews/parts/consequences.html", context)
+
+
+@login_required
+@require_POST
+def save(request: HttpRequest) -> HttpResponse:
+    """Save the cut-offs as a new version; undecided scans are routed anew."""
+    form = PolicyForm(request.POST)
+    if not form.is_valid():
+        messages.error(
+            request,
+            "Not saved: " + " ".join(str(error) for errors in form.errors.values() for error in errors),
+        )
+        return redirect("thresholds")
+    policy = form.cleaned_data["policy"]
+    known = evidence.summary(policy, evidence.judged_cases())
+    try:
+        new = actions.save_thresholds(
+            actor=request.user, policy=policy, evidence=known, note=form.cleaned_data["note"]
+        )
+    except actions.Refused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Version {new.version} is active; undecided scans were routed anew.")
+    return redirect("thresholds")
+
+
+@login_required
+@require_POST
+def activate(request: HttpRequest, version: int) -> HttpResponse:
+    """Bring an earlier version back into force."""
+    earlier = get_object_or_404(ThresholdSet, version=version)
+    try:
+        actions.activate_thresholds(actor=request.user, threshold_set=earlier)
+    except actions.Refused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Version {version} is active again; undecided scans were routed anew.")
+    return redirect("thresholds")

@@ -1,0 +1,169 @@
+"""What the bench pages ask for: items, verdicts, undo, leases. JSON in, JSON out."""
+
+from dataclasses import asdict
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_POST
+
+from reviews import actions
+from reviews.models import Attempt, Dataset, Mode, Verdict
+from reviews.models.decisions import CLASS_LABELS
+from reviews.views import items
+from reviews.views.access import get_attempt, get_queue, integers, json_view, login_required, number
+
+MOST_ITEMS = 48
+UNDO_MOST = 48
+
+
+@json_view
+def take(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse:
+    """Lease the next items for this person."""
+    dataset = get_queue(request.user, slug, mode)
+    count = number(body.get("count"), 1, MOST_ITEMS)
+    exclude = integers(body.get("exclude", []))
+    if mode == Mode.PRACTICE:
+        found = actions.practice_batch(actor=request.user, dataset=dataset, count=count)
+        found = [attempt for attempt in found if attempt.pk not in set(exclude)]
+    else:
+        found = actions.lease_batch(
+            actor=request.user, dataset=dataset, mode=mode, count=count, exclude=exclude
+        )
+    return JsonResponse(
+        {"items": [shown(attempt, mode, request.user) for attempt in found], "left": left(dataset, mode)}
+    )
+
+
+@json_view
+def take_one(request: HttpRequest, body: dict, pk: int) -> JsonResponse:
+    """Lease one chosen attempt for visual QC."""
+    attempt = get_attempt(request.user, pk)
+    actions.lease_one(actor=request.user, attempt_id=attempt.pk)
+    return JsonResponse(
+        {"items": [items.full(attempt, request.user)], "left": left(attempt.dataset, Mode.VISUAL)}
+    )
+
+
+def shown(attempt: Attempt, mode: str, user) -> dict:
+    """One item as its page needs it."""
+    return items.card(attempt) if mode == Mode.VERIFY else items.full(attempt, user)
+
+
+def left(dataset: Dataset, mode: str) -> int:
+    """How many wait in the queue, whoever holds them."""
+    if mode == Mode.PRACTICE:
+        return Attempt.objects.filter(dataset=dataset, gold__practice=True).count()
+    return Attempt.objects.filter(dataset=dataset).awaiting(mode).count()
+
+
+@json_view
+def verdicts(request: HttpRequest, body: dict) -> JsonResponse:
+    """Save verdicts, each by itself; a nonce seen before counts once."""
+    sent = body.get("verdicts")
+    if not isinstance(sent, list) or not 0 < len(sent) <= MOST_ITEMS:
+        raise ValueError(f"From 1 to {MOST_ITEMS} verdicts are needed.")
+    judged = [judgement(row) for row in sent]
+    outcomes = actions.accept_page(actor=request.user, items=judged)
+    pairs = zip(judged, outcomes, strict=True)
+    return JsonResponse({"results": [result(outcome, said.mode, request.user) for said, outcome in pairs]})
+
+
+def judgement(row: object) -> actions.Judgement:
+    """One verdict as the page sends it."""
+    if not isinstance(row, dict):
+        raise ValueError("A verdict is not an object.")
+    reasons = row.get("reasons", [])
+    if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+        raise ValueError("Reasons are a list of words.")
+    return actions.Judgement(
+        attempt_id=number(row.get("attempt"), 1, 2**62),
+        klass=str(row.get("class", "")),
+        nonce=str(row.get("nonce", "")),
+        mode=str(row.get("mode", "")),
+        exposure_ms=number(row.get("exposure_ms", 0), 0, 2**31),
+        active_ms=number(row.get("active_ms", 0), 0, 2**31),
+        reasons=reasons,
+        note=str(row.get("note", "")),
+    )
+
+
+def result(outcome: actions.Outcome, mode: str, user) -> dict:
+    """What became of one verdict; after visual QC the model's opinion is no secret any more."""
+    answer = asdict(outcome) | {"ok": outcome.code == "saved"}
+    if answer["ok"] and mode == Mode.VISUAL:
+        answer["opinion"] = items.opinion(get_attempt(user, outcome.attempt_id))
+    return answer
+
+
+@json_view
+def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse:
+    """Take back what the last key press decided, as far as nothing has followed from it."""
+    dataset = get_queue(request.user, slug, mode)
+    undone, refusals = [], []
+    for verdict in last_press(request.user, dataset, mode):
+        try:
+            actions.undo_verdict(actor=request.user, verdict_id=verdict.pk, nonce=f"undo-{verdict.pk}")
+        except actions.Refused as error:
+            refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
+            continue
+        attempt = get_attempt(request.user, verdict.attempt_id)
+        undone.append({"item": shown(attempt, mode, request.user), "mark": verdict.klass or "unsure"})
+    return JsonResponse(
+        {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
+    )
+
+
+def last_press(user, dataset: Dataset, mode: str) -> list[Verdict]:
+    """The verdicts of the last key press, in the order of the page; one press shares the nonce's beginning."""
+    recent = [v for v in actions.undoable(actor=user, dataset=dataset, limit=UNDO_MOST) if v.mode == mode]
+    if not recent:
+        return []
+    press = recent[0].nonce.rpartition("-")[0] or recent[0].nonce
+    same = [v for v in recent if (v.nonce.rpartition("-")[0] or v.nonce) == press]
+    return sorted(same, key=lambda verdict: verdict.pk)
+
+
+def undo_words(count: int, refusals: list[str]) -> str:
+    """What the status line says."""
+    if not count and not refusals:
+        return "Nothing to take back."
+    done = f"{count} verdict{'' if count == 1 else 's'} taken back." if count else ""
+    return " ".join([done, *refusals]).strip()
+
+
+@json_view
+def renew(request: HttpRequest, body: dict) -> JsonResponse:
+    """Prolong the leases of a page that is in use; says which are still held."""
+    held = actions.renew_leases(actor=request.user, attempt_ids=integers(body.get("attempts", [])))
+    return JsonResponse({"held": sorted(held)})
+
+
+@login_required
+@require_POST
+def release(request: HttpRequest) -> HttpResponse:
+    """Give leases back when a page is left; a form post because browsers send it on the way out."""
+    ids = [int(word) for word in request.POST.get("attempts", "").split(",") if word.isdecimal()]
+    actions.release_leases(actor=request.user, attempt_ids=ids[:500])
+    return HttpResponse(status=204)
+
+
+@json_view
+def practise(request: HttpRequest, body: dict) -> JsonResponse:
+    """An answer in practice, with the truth as feedback."""
+    attempt = get_attempt(request.user, number(body.get("attempt"), 1, 2**62))
+    verdict = actions.record_practice(
+        actor=request.user,
+        attempt_id=attempt.pk,
+        klass=str(body.get("class", "")),
+        nonce=str(body.get("nonce", "")),
+        active_ms=number(body.get("active_ms", 0), 0, 2**31),
+    )
+    truth = attempt.gold.truth
+    return JsonResponse(
+        {
+            "correct": verdict.correct,
+            "truth": truth,
+            "words": CLASS_LABELS[truth],
+            "explanation": attempt.gold.explanation,
+            "opinion": items.opinion(attempt),
+        }
+    )

@@ -1,0 +1,104 @@
+// The right side and the projections of one attempt, built before it is shown so that showing it is instant.
+import { picture } from "./cards.js";
+
+function node(tag, { text = "", name = "", ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text) element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+/** All projections as one element; `onOpen(index)` enlarges one of them. */
+export function projections(item, onOpen) {
+  const box = node("div", { name: "pictures" });
+  box.append(...item.views.map((view, index) => projection(item, view, index, onOpen)));
+  return box;
+}
+
+function projection(item, view, index, onOpen) {
+  const button = node("button", { type: "button" }, picture(view, item.name, 576));
+  const ghost = item.removed[view.name];
+  if (ghost) button.append(ghostPicture(item, view, ghost));
+  button.addEventListener("click", () => onOpen(index));
+  const caption = index < 9 ? `${index + 1} ${view.label}` : view.label;
+  return node("figure", {}, button, node("figcaption", { text: caption }));
+}
+
+function ghostPicture(item, view, url) {
+  const image = picture(view, item.name, 576, url);
+  image.alt = `${view.label}, with what was removed as a ghost`;
+  image.className = "ghost";
+  return image;
+}
+
+export function showMeasurements(list, none, item) {
+  const rows = item.measurements.flatMap(({ label, value }) => [node("dt", { text: label }), node("dd", { text: value })]);
+  list.replaceChildren(...rows);
+  none.hidden = rows.length > 0;
+}
+
+export function showProblems(box, item) {
+  box.hidden = item.problems.length === 0;
+  box.replaceChildren(...item.problems.map((text) => node("p", { text })));
+}
+
+export function showEarlier(box, list, item) {
+  box.hidden = item.earlier.length === 0;
+  list.replaceChildren(...item.earlier.map(earlierOne));
+}
+
+function earlierOne(attempt) {
+  const title = node("div", {}, node("b", { text: `Attempt ${attempt.number}` }), ` ${attempt.plan} · `, node("span", { text: attempt.words, name: `badge ${attempt.class}` }));
+  const pair = node("div", { name: "pair" });
+  pair.append(...attempt.pictures.map((src) => node("img", { src, alt: `Attempt ${attempt.number}`, width: 140, height: 140, loading: "lazy" })));
+  return node("div", { name: "earlier-one" }, title, pair);
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function bar(share) {
+  const svg = document.createElementNS(SVG, "svg");
+  const rect = document.createElementNS(SVG, "rect");
+  rect.setAttribute("width", `${100 * share}%`);
+  rect.setAttribute("height", "100%");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(rect);
+  return svg;
+}
+
+/** Probabilities and saliency of an opinion. */
+export function opinionRows(opinion) {
+  const rows = opinion.classes.map(({ words, share }) => node("div", {}, `${words} `, node("b", { text: `${(100 * share).toFixed(1)} %` }), bar(share)));
+  const pictures = opinion.saliency.map((src) => node("img", { src, alt: "Where the model looked", width: 280, height: 280 }));
+  return [...rows, ...pictures];
+}
+
+export function showOpinion(details, body, opinion) {
+  details.open = false;
+  const closed = "It is shown here after your verdict, so that it does not lead you.";
+  body.replaceChildren(...(opinion ? opinionRows(opinion) : [node("p", { text: closed, name: "dim" })]));
+}
+
+/** One line about the verdict just given, with the model's opinion that may be seen now. */
+export function showLast(box, verdict, marks, opinion, scan) {
+  box.hidden = false;
+  const link = node("a", { text: verdict.name, href: `/scans/${scan}/`, target: "_blank", rel: "noopener" });
+  const parts = ["Last: ", link, ` · you: ${marks[verdict.class].words}`];
+  if (opinion) {
+    const top = opinion.classes.reduce((best, one) => (one.share > best.share ? one : best));
+    parts.push(` · model: ${top.words} ${(100 * top.share).toFixed(0)} %`);
+  }
+  box.replaceChildren(...parts);
+}
+
+export function showFeedback(box, answer, marks, mark) {
+  box.hidden = false;
+  box.classList.toggle("wrong", !answer.correct);
+  const verdict = answer.correct ? "Right." : `You said: ${marks[mark].words}.`;
+  const truth = node("b", { text: `It is: ${answer.words}. ` });
+  const next = node("button", { type: "button", text: "Next (Enter)", "data-next": "" });
+  box.replaceChildren(node("p", {}, `${verdict} `, truth, answer.explanation || ""), ...(answer.opinion ? opinionRows(answer.opinion) : []), next);
+  next.addEventListener("click", () => box.dispatchEvent(new Event("next")));
+}

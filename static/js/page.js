@@ -1,0 +1,36 @@
+// What every page has: the theme switch, local times, shortcuts to the help, htmx set-up.
+import { listen } from "./keys.js";
+
+const ORDER = ["auto", "dark", "light"];
+
+export function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  document.cookie = `theme=${name};path=/;max-age=31536000;samesite=lax`;
+}
+
+function nextTheme() {
+  const now = document.documentElement.dataset.theme;
+  setTheme(ORDER[(ORDER.indexOf(now) + 1) % ORDER.length]);
+}
+
+export function localTimes(root = document) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    const at = new Date(time.dateTime);
+    time.title = at.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  }
+}
+
+function confirmations(event) {
+  const question = event.submitter?.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+}
+
+document.querySelector("[data-theme-toggle]")?.addEventListener("click", nextTheme);
+document.addEventListener("submit", confirmations);
+document.addEventListener("htmx:afterSettle", (event) => localTimes(event.target));
+localTimes();
+
+if (!document.body.dataset.bench) {
+  listen({ help: () => (window.location.href = "/help/") }, { help: ["?"] });
+}

@@ -1,0 +1,218 @@
+// Verification: a page of confident passes; mark what is none, Enter accepts the rest.
+import { card, showMark, showRing } from "./cards.js";
+import { Desk, readConfig } from "./desk.js";
+import { Enlarger } from "./enlarge.js";
+import { Exposure } from "./exposure.js";
+import { fit, pageSize } from "./fit.js";
+import { listen } from "./keys.js";
+import { setUpHelp } from "./help.js";
+
+const config = readConfig();
+const MARKS = config.marks;
+const CARD = { ratio: 1.109 * (4 / 3), extra: 26, gap: 8 };
+const desk = new Desk(config);
+const grid = document.getElementById("grid");
+const shell = document.getElementById("shell");
+const topline = document.getElementById("topline");
+const outcome = document.getElementById("outcome");
+const template = document.getElementById("card");
+const enlarger = new Enlarger(document.getElementById("enlarged"));
+const exposure = new Exposure(config.min_exposure_ms, tick);
+
+let upcoming = []; // pages of cards whose pictures are loading or loaded
+let cards = [];
+let current = 0;
+let shownAt = 0;
+let counting = false;
+let fetching = null;
+let exhausted = false;
+
+function layout() {
+  const box = shell.getBoundingClientRect();
+  const { columns, size } = fit(cards.length || 12, box.width - 16, box.height - 12, CARD);
+  grid.style.setProperty("--columns", columns);
+  grid.style.setProperty("--size", `${Math.max(size, 140)}px`);
+  grid.columns = columns;
+}
+
+async function fetchPage() {
+  const items = await desk.fetchItems(pageSize(window.innerWidth, window.innerHeight));
+  if (items.length) upcoming.push(items.map((item) => card(template, item)));
+  exhausted = items.length === 0;
+}
+
+function ahead() {
+  if (fetching || exhausted || upcoming.length >= 1) return fetching;
+  fetching = fetchPage()
+    .catch((error) => desk.say(error.message, true))
+    .finally(() => {
+      fetching = null;
+      desk.showNumbers(topline);
+    });
+  return fetching;
+}
+
+async function nextPage() {
+  if (!upcoming.length) {
+    cards = [];
+    grid.replaceChildren();
+    state("loading");
+    await ahead();
+  }
+  show(upcoming.shift() || []);
+  ahead();
+}
+
+function show(page) {
+  cards = page;
+  current = 0;
+  counting = false;
+  shownAt = desk.clock.ms;
+  grid.replaceChildren(...cards);
+  layout();
+  state(cards.length ? "work" : "empty");
+  cards.forEach((element) => showMark(element, element.mark, MARKS));
+  exposure.watch(cards);
+  select(0);
+  tick();
+  desk.showNumbers(topline);
+}
+
+function state(name) {
+  shell.dataset.state = name;
+}
+
+function select(index, focus = true) {
+  if (!cards.length) return;
+  current = Math.max(0, Math.min(index, cards.length - 1));
+  cards.forEach((element, at) => {
+    element.tabIndex = at === current ? 0 : -1;
+    element.toggleAttribute("data-current", at === current);
+  });
+  if (focus) cards[current].focus({ preventScroll: false });
+}
+
+function mark(name) {
+  const element = cards[current];
+  if (!element) return;
+  showMark(element, element.mark === name || name === "pass" ? null : name, MARKS);
+  if (enlarger.open) enlarger.close();
+  announce();
+}
+
+function decisions() {
+  const activeMs = (desk.clock.ms - shownAt) / cards.length;
+  return cards.map((element) => ({
+    item: element.item,
+    mark: element.mark || "pass",
+    activeMs,
+    exposureMs: exposure.of(element),
+  }));
+}
+
+function accept() {
+  if (!cards.length) return;
+  const broken = cards.filter((element) => element.classList.contains("broken") && !element.mark);
+  if (broken.length) {
+    select(cards.indexOf(broken[0]));
+    desk.say("A picture did not load: it cannot be accepted. Reload the page, or refer the scan.", true);
+    return;
+  }
+  if (exposure.missing(cards) > 0) {
+    counting = true;
+    tick();
+    return;
+  }
+  desk.decide(decisions());
+  nextPage();
+}
+
+function tick() {
+  if (!cards.length) return;
+  for (const element of cards) showRing(element, exposure.share(element));
+  const missing = exposure.missing(cards);
+  shell.toggleAttribute("data-ready", missing === 0);
+  if (missing === 0) counting = false;
+  announce(missing);
+}
+
+/** The last line: what Enter will do now, or how long it still refuses. */
+function announce(missing = exposure.missing(cards)) {
+  const words = counting ? `Not yet: ${(missing / 1000).toFixed(1)} s until every scan was long enough on screen` : enterWords();
+  if (outcome.textContent !== words) outcome.textContent = words;
+  outcome.classList.toggle("early", counting);
+}
+
+function enterWords() {
+  const count = {};
+  for (const element of cards) count[element.mark || "pass"] = (count[element.mark || "pass"] || 0) + 1;
+  const parts = count.pass ? [`Verify ${count.pass}`] : [];
+  for (const name of ["face", "brain", "both"]) if (count[name]) parts.push(`send ${count[name]} back as ${MARKS[name].letter}`);
+  if (count.unsure) parts.push(`refer ${count.unsure}`);
+  return parts.join(", ");
+}
+
+async function undo() {
+  const undone = await desk.undo();
+  if (!undone?.length) return;
+  if (cards.length) upcoming.unshift(cards);
+  show(
+    undone.map(({ item, mark: earlier }) => {
+      const element = card(template, item);
+      element.mark = earlier === "pass" ? null : earlier;
+      element.exposedMs = config.min_exposure_ms;
+      return element;
+    }),
+  );
+}
+
+function lost(ids) {
+  const gone = (element) => ids.has(element.item.id);
+  ids.forEach((id) => desk.held.delete(id));
+  upcoming = upcoming.map((page) => page.filter((element) => !gone(element))).filter((page) => page.length);
+  if (cards.some(gone)) show(cards.filter((element) => !gone(element)));
+  desk.say(`${ids.size} scans were reserved too long ago and went back to the queue.`);
+}
+
+function move(by) {
+  if (enlarger.open) enlarger.step(Math.sign(by));
+  else select(current + by);
+}
+
+function enlarge(at = 0) {
+  if (enlarger.open && at === 0) enlarger.close();
+  else if (cards[current]) enlarger.show(cards[current].item, at);
+}
+
+const actions = {
+  left: () => move(-1),
+  right: () => move(1),
+  up: () => move(-grid.columns),
+  down: () => move(grid.columns),
+  pass: () => mark("pass"),
+  face: () => mark("face"),
+  brain: () => mark("brain"),
+  both: () => mark("both"),
+  unsure: () => mark("unsure"),
+  accept,
+  undo,
+  enlarge: () => enlarge(),
+  help: setUpHelp(),
+};
+for (let view = 1; view <= 9; view += 1) actions[`view${view}`] = () => enlarge(view - 1) || (cards[current] && enlarger.show(cards[current].item, view - 1));
+
+listen(actions, config.keys);
+grid.addEventListener("focusin", (event) => select(cards.indexOf(event.target.closest(".card")), false));
+grid.addEventListener("click", (event) => {
+  const element = event.target.closest(".card");
+  if (!element) return;
+  const again = element.hasAttribute("data-touched");
+  cards.forEach((other) => other.toggleAttribute("data-touched", other === element));
+  select(cards.indexOf(element));
+  if (again && event.target.closest("img")) enlarge();
+});
+for (const button of document.querySelectorAll("[data-act]")) button.addEventListener("click", () => actions[button.dataset.act]());
+window.addEventListener("resize", layout);
+setInterval(() => desk.showNumbers(topline), 5000);
+desk.onLost = lost;
+nextPage();
