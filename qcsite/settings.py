@@ -40,3 +40,5 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 RQ_QUEUES = {"default": {"URL": env.str("QC_QUEUE_URL", default=f"unix://{DATA_DIR / 'queue.sock'}")}}
+# Folders below which the API takes files by path; none by default.
+INTAKE_ROOTS = env.list("QC_INTAKE_ROOTS", default=[])
