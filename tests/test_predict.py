@@ -1,0 +1,128 @@
+"""Weights and answers: the exported network equals the trained one, and weights that do not fit are refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from inference import checkpoint, truth
+from inference.checkpoint import CheckpointError, Facts
+from inference.model import DefacingNet, ModelConfig
+from inference.predict import Classifier
+from inference.projections.network import VIEW_NAMES, NetworkInput
+
+SMALL = ModelConfig(stem=4, widths=(4, 6, 8), view_features=3, hidden=16)
+CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
+
+
+def facts(**changes):
+    base = Facts(
+        config=dataclasses.asdict(SMALL), calibration=CALIBRATION, valid_below=-50.0, created="2026-01-01"
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    return DefacingNet(SMALL).eval()
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    return [
+        NetworkInput(
+            rng.integers(0, 255, (6, 6, 80, 80), np.uint8), rng.integers(0, 255, (64, 80, 80), np.uint8)
+        )
+        for _ in range(3)
+    ]
+
+
+@pytest.fixture
+def weights(network, tmp_path):
+    path = tmp_path / "small.onnx"
+    checkpoint.save(network, facts(), path)
+    return path
+
+
+def test_the_exported_network_says_what_the_trained_one_says(network, inputs, weights):
+    surfaces = torch.from_numpy(np.stack([i.surfaces for i in inputs]))
+    volumes = torch.from_numpy(np.stack([i.volume for i in inputs]))
+    with torch.no_grad():
+        out = network(surfaces, volumes)
+    logits = out["joint"] / CALIBRATION["temperature"] + torch.tensor(CALIBRATION["bias"])
+    found = Classifier.load(weights).predict(inputs)
+    np.testing.assert_allclose([r.joint for r in found], logits.softmax(1).numpy(), atol=1e-4)
+    np.testing.assert_allclose([r.regions for r in found], out["regions"].sigmoid().numpy(), atol=1e-4)
+    np.testing.assert_allclose([r.evidence for r in found], out["evidence"].sigmoid().numpy(), atol=1e-4)
+
+
+def test_a_batch_says_what_single_calls_say(inputs, weights):
+    classifier = Classifier.load(weights)
+    together = classifier.predict(inputs)
+    for one, answer in zip(inputs, together, strict=True):
+        np.testing.assert_allclose(classifier.predict([one])[0].joint, answer.joint, atol=1e-5)
+    assert classifier.predict([]) == []
+
+
+def test_probabilities_add_up_under_both_standards_and_ears_only_add_failures(inputs, weights):
+    for result in Classifier.load(weights).predict(inputs):
+        without, with_ears = result.probabilities, result.probabilities_for(ears=True)
+        assert tuple(without) == truth.CLASSES
+        assert sum(without.values()) == pytest.approx(1)
+        assert sum(with_ears.values()) == pytest.approx(1)
+        assert with_ears["pass"] < without["pass"]
+        assert result.attributes["face"] == pytest.approx(without["face"] + without["both"])
+        assert result.saliency(VIEW_NAMES[3], "face").shape == (10, 10)
+
+
+def test_an_input_unlike_a_head_is_marked(network, inputs, tmp_path):
+    path = tmp_path / "strict.onnx"
+    checkpoint.save(network, facts(valid_below=1e6), path)
+    assert not any(r.in_distribution for r in Classifier.load(path).predict(inputs))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"classes": ("face", "pass", "brain", "both")}, "class order"),
+        ({"render_version": "0"}, "projections 0"),
+        ({"format": 99}, "format 99"),
+    ],
+)
+def test_weights_made_for_something_else_are_refused(network, tmp_path, change, reason):
+    path = tmp_path / "other.onnx"
+    checkpoint.save(network, facts(**change), path)
+    for load in (Classifier.load, lambda p: checkpoint.load_for_training(p.with_suffix(".pt"))):
+        with pytest.raises(CheckpointError, match=reason) as error:
+            load(path)
+        assert path.stem in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a network", None])
+def test_missing_or_damaged_weights_are_refused(tmp_path, damage):
+    path = tmp_path / "damaged.onnx"
+    if damage is not None:
+        path.write_bytes(damage)
+    with pytest.raises(CheckpointError, match=r"damaged\.onnx"):
+        Classifier.load(path)
+
+
+def test_a_network_without_a_description_is_refused(weights):
+    import onnx
+
+    graph = onnx.load(str(weights))
+    del graph.metadata_props[:]
+    onnx.save(graph, str(weights))
+    with pytest.raises(CheckpointError, match="description"):
+        Classifier.load(weights)
+
+
+def test_training_weights_come_back_as_they_were(network, weights):
+    loaded, found = checkpoint.load_for_training(weights.with_suffix(".pt"))
+    assert found.text() == facts().text()
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value)
