@@ -148,29 +148,26 @@ def _alive(attempt_ids: list[int], worker: str) -> Iterator[None]:
 
 
 def _deface(attempt: Attempt) -> None:
-    from inference.deface import run
+    from inference.deface import DefaceError, run
 
     original = Path(attempt.scan.original_path)
     if content_hash(original) != attempt.scan.original_hash:
         raise VolumeError(original, "the original has changed since it was taken in")
     folder = settings.DATA_DIR / "defaced" / str(attempt.scan_id)
-    target = folder / f"attempt-{attempt.number}" / _output_name(original)
+    target = folder / f"attempt-{attempt.number}" / original.name
     with replacing(target.parent) as temporary:
-        record = run(original, temporary / target.name, engine=attempt.engine, plan=attempt.plan)
-        read_volume(temporary / target.name)
+        try:
+            record = run(original, temporary / target.name, engine=attempt.engine, plan=attempt.plan)
+        except DefaceError as error:
+            raise VolumeError(error.path, error.reason) from error
     actions.finish_deface(
         actor=None,
         attempt=attempt,
         engine_version=str(record.version)[:128],
         parameters=plain({"plan": record.plan, "seconds": record.seconds, "parameters": record.parameters}),
         output_path=str(target),
-        output_sha256=record.output_sha256,
+        output_sha256=record.sha256,
     )
-
-
-def _output_name(original: Path) -> str:
-    name = original.name
-    return name if name.endswith(".nii.gz") else f"{name.rsplit('.', 1)[0]}.nii.gz"
 
 
 # --- render -----------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 STANDARD = "standard"
 LADDERS: dict[str, tuple[str, ...]] = {
-    "face": ("larger", "register_anew"),
-    "brain": ("smaller", "register_anew"),
-    "both": ("register_anew", "larger"),
+    "face": ("larger", "largest", "register_anew"),
+    "brain": ("smaller", "spare_brain", "register_anew"),
+    "both": ("register_anew", "every_orientation", "spare_brain"),
 }
 
 
