@@ -1,0 +1,155 @@
+"""A model on real files defaced by real engines, well and badly: `python -m tests.benchmarks.real_engines MODEL HEADS WORK`.
+
+HEADS holds prepared heads (inference.simulate.heads). Every engine runs on whole 1 mm files, reads them back
+through the one reader, and truth is measured on the voxels that changed. Nothing of this was trained on:
+neither these people, nor these engines' own masks. Runs are kept in WORK and not made again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import niimath
+import numpy as np
+from scipy import ndimage as ndi
+
+from inference import dataset, deface, truth
+from inference.evaluate import HEAD, Case, by, choose_policy, confusion, predictions, row
+from inference.predict import Classifier, prepare
+from inference.projections.frame import VOXEL_MM
+from inference.removal import changed
+from inference.simulate.contrast import _TYPICAL
+from inference.simulate.heads import Head, template_path
+from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance, smooth_field
+from inference.simulate.sample import regions_kept
+from inference.volumes import read_volume
+
+STANDARD = deface.PLANS["standard"]
+PLANS = {
+    "niimath standard": STANDARD,
+    "niimath larger": deface.PLANS["larger"],
+    "niimath smaller": deface.PLANS["smaller"],
+    "niimath too high": replace(STANDARD, name="f1", shift_mm=(0, -12, 22)),
+    "niimath too low": replace(STANDARD, name="f2", shift_mm=(0, 6, -32)),
+    "niimath sideways": replace(STANDARD, name="f3", shift_mm=(38, 0, 0)),
+    "niimath tilted": replace(STANDARD, name="f4", tilt_deg=28),
+    "niimath far back": replace(STANDARD, name="f5", shift_mm=(0, -60, 70)),
+}
+SHEARS = {"quickshear 10": 10, "quickshear 2": 2, "quickshear 28": 28, "quickshear -12": -12}
+
+
+def paint(head, contrast, rng):
+    """(X, Y, Z) int16 picture of a prepared head at 1 mm."""
+    if not head.labels:
+        return head.data.astype(np.int16) * 4
+    levels = np.array(_TYPICAL[contrast], np.float32) * np.exp(rng.normal(0, 0.1, 16))
+    image = ndi.gaussian_filter(levels.astype(np.float32)[head.data], 0.6)
+    image = image * np.exp(smooth_field(rng, image.shape, 4) * 0.12)
+    noise = rng.standard_normal((2, *image.shape)).astype(np.float32) * 0.02
+    return (np.hypot(image + noise[0], noise[1]) * 400).astype(np.int16)
+
+
+def sources(heads, folder):
+    """(name, person, contrast, head, file) of every original, written once."""
+    for path in sorted(heads.glob("*.npz")):
+        head = Head.load(path)
+        if head.person not in dataset.TEST:
+            continue
+        for contrast in ("T1w", "T2w", "FLAIR") if head.labels else (head.modality,):
+            name = f"{head.name}_{contrast}"
+            file = folder / f"{name}.nii.gz"
+            if not file.exists():
+                picture = paint(head, contrast, np.random.default_rng(sum(map(ord, name))))
+                affine = np.eye(4)
+                affine[:3, 3] = -np.array(picture.shape) / 2
+                nib.save(nib.Nifti1Image(picture, affine), file)
+            yield name, head.person, contrast, head, file
+
+
+def run(engine, head, source, target):
+    """One defacing; the real engines as their users call them."""
+    if engine == "none":
+        target.write_bytes(source.read_bytes())
+    elif engine == "niimath -deface":
+        masks = [str(template_path()), str(template_path("facemask.nii.gz"))]
+        subprocess.run(
+            [niimath.bin, str(source), "-deface", *masks, str(target)], check=True, capture_output=True
+        )
+    elif engine in SHEARS:
+        mask = target.with_name("brain.nii.gz")
+        nib.save(nib.Nifti1Image(head.brain.astype(np.uint8), nib.load(source).affine), mask)
+        command = [str(Path(sys.executable).with_name("quickshear")), str(source), str(mask), str(target)]
+        subprocess.run([*command, "--", str(SHEARS[engine])] if SHEARS[engine] < 0 else [*command, str(SHEARS[engine])],
+                       check=True, capture_output=True)  # fmt: skip
+    else:
+        deface.run_plan(source, target, "niimath", PLANS[engine])
+
+
+def measured(head, source, target):
+    """(brain ml, kept shares) from the voxels that changed, with the head's own brain and landmarks."""
+    gone = changed(read_volume(source), read_volume(target)).astype(np.float32)
+    brain = ndi.binary_erosion(head.brain, ndi.generate_binary_structure(3, 1))
+    instance = make_instance(head, np.random.default_rng(0), plain=True)
+    middle = np.array(ndi.center_of_mass(head.brain))
+    smooth = ndi.uniform_filter(gone, 3)
+    share = ndi.affine_transform(
+        smooth, np.eye(3) * VOXEL_MM, middle - VOXEL_MM * np.array(BRAIN_AT), GRID, order=1
+    )
+    kept = regions_kept(instance, share, np.ones(GRID, bool))
+    by_name = {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, kept, strict=True)}
+    return float((gone * brain).sum() / 1000), by_name
+
+
+def cases(classifier, heads, work):
+    """Every run as a judged case; ambiguous ones are left out, failed ones are named."""
+    engines = [*PLANS, *SHEARS, "niimath -deface", "none"]
+    for name, person, contrast, head, source in sources(heads, work):
+        for engine in engines:
+            folder = work / name / engine.replace(" ", "_")
+            folder.mkdir(parents=True, exist_ok=True)
+            target, notes = folder / "defaced.nii.gz", folder / "truth.json"
+            if not notes.exists():
+                try:
+                    run(engine, head, source, target)
+                    ml, kept = measured(head, source, target)
+                    notes.write_text(json.dumps({"ml": ml, "kept": kept}))
+                except (deface.DefaceError, subprocess.CalledProcessError) as error:
+                    sys.stderr.write(f"{name} {engine}: {error}\n")
+                    notes.write_text("{}")
+            known = json.loads(notes.read_text())
+            if not known:
+                continue
+            result = classifier.predict([prepare(read_volume(target))])[0]
+            label = truth.class_of(known["ml"], known["kept"])
+            shown = {k: round(v, 2) for k, v in result.probabilities.items()}
+            sys.stderr.write(f"{name} {engine}: truth {label} ({known['ml']:.1f} ml) model {shown}\n")
+            if label is not None:
+                yield Case(result.probabilities, label, person, engine, "", contrast, result.in_distribution)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("model", "heads", "work"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument(
+        "--calibration", type=Path, help="simulated data on whose calibration people cut-offs are chosen"
+    )
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    classifier = Classifier.load(options.model)
+    found = list(cases(classifier, options.heads, options.work))
+    tuned = predictions(classifier, dataset.split(dataset.shards(options.calibration))["calibration"])[0]
+    policy = choose_policy([c for c in tuned if c.in_distribution])
+    usable = [c for c in found if c.in_distribution]
+    lines = [f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head.", "",
+             HEAD, row("all", usable, policy), "", *confusion(usable), "", *by(usable, "family", policy), "",
+             *by(usable, "contrast", policy), "", *by(usable, "person", policy), ""]  # fmt: skip
+    sys.stdout.write("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
