@@ -120,8 +120,13 @@ def alarms(user, datasets: list[Dataset]) -> list[dict]:
 def _alarms(dataset: Dataset, errors: int, persons: int, stalled: int) -> list[dict]:
     rows = [
         (errors, "error", "ended in an error", Status.ERROR.value),
-        (persons, "warning", "need a person: no further plan, or no original", Status.NEEDS_PERSON.value),
-        (stalled, "warning", "have waited for a worker for more than ten minutes", ""),
+        (
+            persons,
+            "warning",
+            "with no further plan or no original: a person decides",
+            Status.NEEDS_PERSON.value,
+        ),
+        (stalled, "warning", "waiting for a worker for more than ten minutes", ""),
     ]
     return [
         {"dataset": dataset, "count": count, "level": level, "words": words, "status": status}

@@ -45,6 +45,7 @@ threshold_urls = [
 
 report_urls = [
     path("reports/", reporting.dashboard, name="reports"),
+    path("reports/export/<slug:slug>.<slug:kind>", reporting.download, name="export"),
     path("reports/trail/", reporting.trail, name="trail"),
     path("reports/trail/check/", reporting.check_trail, name="trail-check"),
 ]

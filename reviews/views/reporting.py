@@ -1,13 +1,16 @@
 """Reports: the dashboard, exports to download, the audit trail and its check."""
 
+import tempfile
+from pathlib import Path
+
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from reviews import audit, reports
+from reviews import audit, export, reports
 from reviews.models import AuditEvent, AuditHead, Dataset
-from reviews.views.access import get_dataset, login_required
+from reviews.views.access import get_dataset, get_managed, login_required
 
 TRAIL_PAGE = 100
 
@@ -30,9 +33,22 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "attempts_needed": reports.attempts_needed(datasets),
         "plans": reports.plans(datasets),
         "reviewers": reports.reviewers([dataset for dataset in datasets if dataset in managed]),
+        "forms": list(export.FORMATS),
         "head": AuditHead.objects.filter(pk=1).first(),
     }
     return render(request, "reviews/reports.html", context)
+
+
+@login_required
+@require_GET
+def download(request: HttpRequest, slug: str, kind: str) -> FileResponse:
+    """One archive: the export, the audit trail, and the file that checks it."""
+    dataset = get_managed(request.user, slug)
+    if kind not in export.FORMATS:
+        raise Http404(f"There is no export as {kind}.")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = export.bundle(dataset, kind, Path(folder))
+        return FileResponse(archive.open("rb"), as_attachment=True, filename=archive.name)
 
 
 @login_required

@@ -38,6 +38,7 @@ export class Enlarger {
       return button;
     });
     this.tabs.replaceChildren(...buttons);
+    this.ahead = item.views.map((view) => Object.assign(new Image(), { src: view.url })); // kept, so that stepping does not wait
   }
 
   step(by) {

@@ -17,7 +17,8 @@ export function localTimes(root = document) {
   for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
     const at = new Date(time.dateTime);
     time.title = at.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
-    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const year = at.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+    time.textContent = at.toLocaleString(undefined, { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   }
 }
 

@@ -1,5 +1,5 @@
 // Verification: a page of confident passes; mark what is none, Enter accepts the rest.
-import { card, showMark, showRing } from "./cards.js";
+import { card, cardViews, showMark, showRing } from "./cards.js";
 import { Desk, readConfig } from "./desk.js";
 import { Enlarger } from "./enlarge.js";
 import { Exposure } from "./exposure.js";
@@ -26,6 +26,7 @@ let shownAt = 0;
 let counting = false;
 let fetching = null;
 let exhausted = false;
+let ghosts = false;
 
 function layout() {
   const box = shell.getBoundingClientRect();
@@ -72,6 +73,7 @@ function show(page) {
   layout();
   state(cards.length ? "work" : "empty");
   cards.forEach((element) => showMark(element, element.mark, MARKS));
+  if (ghosts) cards.forEach((element) => showFront(element, element.item.removed.front));
   exposure.watch(cards);
   select(0);
   tick();
@@ -184,6 +186,27 @@ function enlarge(at = 0) {
   else if (cards[current]) enlarger.show(cards[current].item, at);
 }
 
+/** Cards with an original at hand show a ghost of what was removed. */
+function ghost() {
+  ghosts = !ghosts;
+  document.querySelector(".ghost-key").setAttribute("aria-pressed", String(ghosts));
+  cards.forEach((element) => showFront(element, ghosts ? element.item.removed.front : ""));
+}
+
+/** Another picture in the large place of a card; '' shows the front again. */
+function showFront(element, url) {
+  const image = element.querySelector(".front img");
+  if (!image) return;
+  image.dataset.front ??= image.src;
+  image.src = url || image.dataset.front;
+}
+
+function hover(event) {
+  const element = event.target.closest?.(".card");
+  const at = event.target.closest?.(".below img") ? [...event.target.parentElement.children].indexOf(event.target) : -1;
+  if (element && event.pointerType === "mouse") showFront(element, at < 0 ? (ghosts ? element.item.removed.front : "") : cardViews(element.item).below[at].url);
+}
+
 const actions = {
   left: () => move(-1),
   right: () => move(1),
@@ -196,6 +219,7 @@ const actions = {
   unsure: () => mark("unsure"),
   accept,
   undo,
+  ghost,
   enlarge: () => enlarge(),
   help: setUpHelp(),
 };
@@ -212,6 +236,7 @@ grid.addEventListener("click", (event) => {
   if (again && event.target.closest("img")) enlarge();
 });
 for (const button of document.querySelectorAll("[data-act]")) button.addEventListener("click", () => actions[button.dataset.act]());
+grid.addEventListener("pointerover", hover);
 window.addEventListener("resize", layout);
 setInterval(() => desk.showNumbers(topline), 5000);
 desk.onLost = lost;
