@@ -136,8 +136,9 @@ def vary(batch: Batch, rng: np.random.Generator) -> Batch:
     gamma = np.exp(rng.normal(0, 0.12, count))
     gain = np.exp(rng.normal(0, 0.08, count))
     table = 255 * gain[:, None] * (np.arange(256) / 255) ** gamma[:, None]
-    tables = torch.from_numpy(np.clip(table, 0, 255).astype(np.uint8))
+    tables = np.clip(table, 0, 255).astype(np.uint8)
+    volumes, surfaces = batch.volumes.numpy(), batch.surfaces.numpy()
     for n in range(count):
-        batch.volumes[n] = tables[n][batch.volumes[n].int()]
-        batch.surfaces[n, :, 1:] = tables[n][batch.surfaces[n, :, 1:].int()]
+        volumes[n] = tables[n].take(volumes[n])
+        surfaces[n, :, 1:] = tables[n].take(surfaces[n, :, 1:])
     return batch

@@ -21,7 +21,6 @@ REGION_COUNT = 5
 class ModelConfig:
     """Sizes of the network."""
 
-    stem: int = 24
     widths: tuple[int, int, int] = (48, 96, 128)
     view_features: int = 48
     hidden: int = 256
@@ -57,7 +56,9 @@ class Encoder(nn.Module):
     def __init__(self, views: int, config: ModelConfig) -> None:
         super().__init__()
         low, middle, high = config.widths
-        self.stem = nn.Sequential(down(LAYERS, config.stem, 5), down(config.stem, low), Residual(low))
+        self.stem = nn.Sequential(  # overlapping patches of 8 x 8, one every 4
+            nn.Conv2d(LAYERS, low, 8, stride=4, padding=2, bias=False), nn.BatchNorm2d(low), nn.ReLU(), Residual(low)
+        )  # fmt: skip
         self.place = nn.Parameter(torch.zeros(views, middle, SIDE // 8, SIDE // 8))
         self.enter = down(low, middle)
         self.body = Residual(middle)
@@ -113,7 +114,7 @@ class DefacingNet(nn.Module):
 
     def forward(self, surfaces: Tensor, volume: Tensor) -> dict[str, Tensor]:
         outer, outer_maps = self.surfaces(surfaces.float() / 128 - 1)
-        inner, inner_maps = self.slices(self.packs(volume.float() / 128 - 1))
+        inner, inner_maps = self.slices(self.packs(volume).float() / 128 - 1)
         answers = self.answers(self.fuse(torch.cat([outer, inner], dim=1)))
         return {
             "joint": answers[:, :8],

@@ -12,7 +12,7 @@ from inference.model import DefacingNet, ModelConfig
 from inference.predict import Classifier
 from inference.projections.network import VIEW_NAMES, NetworkInput
 
-SMALL = ModelConfig(stem=4, widths=(4, 6, 8), view_features=3, hidden=16)
+SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, hidden=16)
 CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
 
 
