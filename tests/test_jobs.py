@@ -1,0 +1,227 @@
+"""Background jobs as plain calls: they do their step once, survive a second run, and never fail in silence."""
+
+import dataclasses
+from datetime import timedelta
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from django.core.management import call_command
+from django.utils import timezone
+
+from inference import checkpoint, jobs
+from inference.model import DefacingNet, ModelConfig
+from inference.projections import VIEW_NAMES
+from reviews import actions
+from reviews.models import Attempt, ModelVersion, Prediction
+from reviews.states import Status
+from tests.conftest import now
+from tests.heads import ball
+
+pytestmark = pytest.mark.django_db
+SMALL = ModelConfig(stem=4, widths=(4, 6, 8), view_features=3, hidden=16)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Untrained networks whose bias makes them sure of one answer: index face + 2 * ears + 4 * brain."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network, made = DefacingNet(SMALL).eval(), {}
+    for name, sure in (("pass", 0), ("face", 1), ("brain", 4)):
+        facts = checkpoint.Facts(
+            config=dataclasses.asdict(SMALL),
+            calibration={"temperature": 1.0, "bias": [60.0 * (index == sure) for index in range(8)]},
+            valid_below=-1e9,
+            created="2026-01-01",
+        )
+        made[name] = tmp_path_factory.mktemp("weights") / f"{name}.onnx"
+        checkpoint.save(network, facts, made[name])
+    return made
+
+
+@pytest.fixture
+def model(db, weights):
+    """The current model is the one that passes everything."""
+    return use(weights["pass"])
+
+
+def use(path):
+    version = checkpoint.file_hash(path)[:16] if path.exists() else path.name
+    ModelVersion.objects.update(state=ModelVersion.State.RETIRED)
+    return ModelVersion.objects.create(
+        version=version,
+        render_version=checkpoint.RENDER_VERSION,
+        class_order=list(checkpoint.CLASSES),
+        weights_path=str(path),
+        state=ModelVersion.State.CURRENT,
+    )
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A head of shapes on a 2.5 mm grid."""
+    values = ball((88, 110, 135), (74, 98, 92)) * 300.0 + ball((88, 108, 140), (60, 82, 72)) * 400.0
+    values += (ball((88, 130, 70), (58, 82, 80)) | ball((88, 195, 80), (16, 26, 22))) * 250.0
+    noise = np.random.default_rng(0).normal(0, 4, values.shape)
+    return nib.Nifti1Image((values + noise)[::2, ::2, ::2].astype(np.float32), np.diag([2.0, 2.0, 2.0, 1]))
+
+
+@pytest.fixture
+def defaced(head, dataset, tmp_path, settings):
+    """An attempt on a really existing file that waits for its pictures."""
+    settings.DATA_DIR = tmp_path / "data"
+    path = tmp_path / "in" / "sub-1_T1w.nii.gz"
+    path.parent.mkdir()
+    nib.save(head, path)
+    call_command("ingest", str(path.parent), "--dataset", dataset.slug, "--defaced", verbosity=0)
+    return Attempt.objects.get()
+
+
+def test_pictures_and_the_networks_input_are_made_once(defaced, enqueued, django_capture_on_commit_callbacks):
+    enqueued.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert jobs.render_attempt(defaced.pk) is True
+    attempt = now(defaced)
+    assert (attempt.status, attempt.claimed_by) == (Status.TO_CLASSIFY, "")
+    assert set(attempt.view_names) == set(VIEW_NAMES)
+    assert all((attempt.views_path / f"{name}.webp").stat().st_size > 500 for name in VIEW_NAMES)
+    assert (attempt.views_path / jobs.NETWORK_FILE).exists()
+    assert enqueued == [("inference.jobs.classify_attempts", [attempt.pk])]
+    before = sorted(path.stat().st_mtime_ns for path in attempt.views_path.iterdir())
+    assert jobs.render_attempt(defaced.pk) is False
+    assert before == sorted(path.stat().st_mtime_ns for path in attempt.views_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sure", "status"),
+    [("pass", Status.VERIFY), ("face", Status.NEEDS_PERSON), ("brain", Status.NEEDS_PERSON)],
+)
+def test_the_network_routes(defaced, weights, sure, status):
+    model = use(weights[sure])
+    jobs.render_attempt(defaced.pk)
+    assert jobs.classify_attempts([defaced.pk]) == 1
+    assert now(defaced).status == status
+    said = Prediction.objects.get()
+    assert (said.model_version, said.in_distribution) == (model, True)
+    assert said.probabilities[sure] > 0.99
+    assert set(said.remains) == {"eyes", "nose", "mouth", "left_ear", "right_ear"}
+    assert jobs.classify_attempts([defaced.pk]) == 0
+    assert Prediction.objects.count() == 1
+
+
+def test_a_batch_takes_others_that_wait(defaced, model, make):
+    jobs.render_attempt(defaced.pk)
+    other = make(Status.TO_CLASSIFY)
+    jobs.classify_attempts([defaced.pk])
+    assert now(defaced).status == Status.VERIFY
+    assert now(other).status == Status.ERROR  # its file does not exist, and that is visible
+    assert now(other).error_text == f"{other.pk}.nii.gz: the file does not exist"
+
+
+@pytest.mark.parametrize("content", [None, b"not a network"])
+def test_bad_weights_refer_and_never_pass(defaced, tmp_path, content):
+    path = tmp_path / "bad.onnx"
+    if content:
+        path.write_bytes(content)
+    use(path)
+    jobs.render_attempt(defaced.pk)
+    assert jobs.classify_attempts([defaced.pk]) == 1
+    assert (now(defaced).status, now(defaced).route_reason) == (Status.REFER, "no_prediction")
+
+
+def test_newer_weights_with_the_software_take_over(defaced, weights, monkeypatch):
+    old = use(weights["face"])
+    ModelVersion.objects.update(weights_path="")
+    monkeypatch.setattr("inference.predict.Classifier.load.__func__.__defaults__", (weights["pass"], 1))
+    jobs.load_classifier.cache_clear()
+    jobs.render_attempt(defaced.pk)
+    jobs.classify_attempts([defaced.pk])
+    jobs.load_classifier.cache_clear()
+    assert now(defaced).status == Status.VERIFY
+    old.refresh_from_db()
+    assert old.state == ModelVersion.State.RETIRED
+
+
+def test_what_broke_is_visible_and_can_be_retried(defaced, cast, head):
+    from pathlib import Path
+
+    whole = Path(defaced.output_path).read_bytes()
+    Path(defaced.output_path).write_bytes(whole[:2000])
+    assert jobs.render_attempt(defaced.pk) is False
+    attempt = now(defaced)
+    assert (attempt.status, attempt.error_from) == (Status.ERROR, "to_render")
+    assert attempt.error_text.startswith("sub-1_T1w.nii.gz: ")
+    assert not attempt.views_dir
+    Path(defaced.output_path).write_bytes(whole)
+    with pytest.raises(actions.NotAllowed):
+        actions.retry(actor=cast.reviewer, attempt_id=attempt.pk)
+    actions.retry(actor=cast.manager, attempt_id=attempt.pk)
+    assert jobs.render_attempt(defaced.pk) is True
+    assert now(defaced).error_text == ""
+
+
+def test_a_half_made_folder_is_never_seen(defaced, monkeypatch, settings):
+    def breaks(folder, pictures):
+        (folder / "front.webp").write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("inference.projections.save_views", breaks)
+    jobs.render_attempt(defaced.pk)
+    assert "No space left" in now(defaced).error_text
+    assert not [path for path in (settings.DATA_DIR / "views").rglob("*") if path.is_file()]
+
+
+def test_a_changed_original_is_not_defaced(head, dataset, tmp_path, settings):
+    settings.DATA_DIR = tmp_path / "data"
+    path = tmp_path / "a.nii.gz"
+    nib.save(head, path)
+    call_command("ingest", str(path), "--dataset", dataset.slug, verbosity=0)
+    path.write_bytes(path.read_bytes() + b"\0")
+    attempt = Attempt.objects.get()
+    assert jobs.deface_attempt(attempt.pk) is False
+    assert "has changed since" in now(attempt).error_text
+    assert not (tmp_path / "data" / "defaced").exists()
+
+
+def test_an_engine_that_is_not_there(head, dataset, cast, tmp_path, settings):
+    settings.DATA_DIR = tmp_path / "data"
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, engine="nonesuch")
+    nib.save(head, tmp_path / "a.nii.gz")
+    call_command("ingest", str(tmp_path / "a.nii.gz"), "--dataset", dataset.slug, verbosity=0)
+    attempt = Attempt.objects.get()
+    jobs.deface_attempt(attempt.pk)
+    assert (now(attempt).status, "nonesuch" in now(attempt).error_text) == (Status.ERROR, True)
+    assert now(attempt).error_text.startswith("a.nii.gz: ")
+
+
+def test_a_silent_worker_loses_its_claim_and_cannot_finish(defaced):
+    first = actions.claim(defaced.pk, Status.TO_RENDER, worker="first")
+    assert actions.claim(defaced.pk, Status.TO_RENDER, worker="second") is None
+    Attempt.objects.update(claimed_at=timezone.now() - timedelta(minutes=10))
+    assert actions.claim(defaced.pk, Status.TO_RENDER, worker="second") is not None
+    assert actions.heartbeat(defaced.pk, worker="first") is False
+    with pytest.raises(actions.StaleState):
+        actions.report_error(actor=None, attempt=first, code="x", text="x")
+    assert now(defaced).claimed_by == "second"
+
+
+def test_lost_work_is_found_again(defaced, enqueued, django_capture_on_commit_callbacks):
+    enqueued.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        call_command("requeue_stalled", verbosity=0)
+    assert enqueued == []
+    actions.claim(defaced.pk, Status.TO_RENDER, worker="dead")
+    Attempt.objects.update(claimed_at=timezone.now() - timedelta(minutes=10))
+    with django_capture_on_commit_callbacks(execute=True):
+        call_command("requeue_stalled", verbosity=0)
+    assert enqueued == [("inference.jobs.render_attempt", defaced.pk)]
+    assert now(defaced).claimed_by == ""
+
+
+def test_everything_at_once_without_a_queue(defaced, model, enqueued):
+    enqueued.clear()
+    call_command("ingest", defaced.scan.source_path, "--dataset", "trial", "--defaced", "--now", verbosity=0)
+    assert now(defaced).status == Status.VERIFY
+    assert enqueued == []
