@@ -50,7 +50,7 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
 # Where they lie in the average head that pydeface ships, in voxels of its canonical (right, front, up) array;
 # eyes at the centre of the eyeball, nose and mouth on the skin, ears at the middle of the outer ear.
 TEMPLATE_LANDMARKS = np.array(
-    [[120, 202, 104], [56, 202, 104], [88, 238, 62], [88, 227, 32], [164, 122, 78], [9, 122, 78]], float
+    [[120, 198, 94], [56, 200, 94], [88, 238, 62], [88, 227, 32], [164, 122, 78], [9, 122, 78]], float
 )
 # Heads whose registration was seen to be off; landmarks set by eye, in 1 mm index coordinates.
 LANDMARKS_BY_EYE = {
