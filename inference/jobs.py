@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -176,10 +175,12 @@ def _deface(attempt: Attempt) -> None:
 def _render(attempt: Attempt) -> None:
     from inference.projections import RENDER_VERSION, render_views, save_views
 
+    if content_hash(attempt.output_path) != attempt.output_sha256:
+        raise VolumeError(attempt.output_path, "the defaced file has changed since it was taken in")
     defaced = read_volume(attempt.output_path)
     original = read_volume(attempt.scan.original_path) if attempt.scan.has_original else None
-    measurements, problems = _measured(attempt, original, defaced)
-    pictures = render_views(defaced, original=original)
+    found = _examined(attempt, original, defaced)
+    pictures = render_views(defaced, original=original, brain=found.brain)
     views_dir = f"views/{attempt.pk // 1000:04d}/{attempt.pk}"
     with replacing(settings.DATA_DIR / views_dir) as temporary:
         save_views(temporary, pictures)
@@ -190,23 +191,15 @@ def _render(attempt: Attempt) -> None:
         views_dir=views_dir,
         view_names=list(pictures),
         render_version=RENDER_VERSION,
-        measurements=measurements,
-        problems=problems,
+        measurements=found.measurements,
+        problems=found.problems,
     )
 
 
-def _measured(attempt: Attempt, original, defaced) -> tuple[dict, list[str]]:
-    """The physical checks of a pair, and in words what speaks against a pass."""
-    if original is None:
-        return {}, []
-    from inference.measure import class_of, measure
+def _examined(attempt: Attempt, original, defaced):
+    from inference.pair import Examined, examine
 
-    found = measure(original, defaced)
-    measured = class_of(found, ears=attempt.dataset.ears_required)
-    problems = [str(problem) for problem in found.problems]
-    if measured not in (None, "pass"):
-        problems.append(f"measured against the original: {measured}")
-    return {**plain(asdict(found)), "class": measured}, problems
+    return Examined() if original is None else examine(original, defaced, ears=attempt.dataset.ears_required)
 
 
 # --- classify ---------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
@@ -87,7 +86,7 @@ class Command(BaseCommand):
             inputs = prepare(volume)
         with clock(seconds, "classify"):
             result = self.network.predict([inputs])[0]
-        measured, problems = self._measured(original, volume, ears=ears)
+        measured, problems = self._examined(original, volume, ears=ears)
         probabilities = result.probabilities_for(ears=ears)
         context = Context(
             in_distribution=result.in_distribution,
@@ -110,20 +109,14 @@ class Command(BaseCommand):
             **measured,
         }
 
-    def _measured(self, original: Path | None, defaced, *, ears: bool) -> tuple[dict, list[str]]:
+    def _examined(self, original: Path | None, defaced, *, ears: bool) -> tuple[dict, list[str]]:
         if original is None:
             return {}, []
-        from inference.measure import class_of, measure
-
-        from inference.storage import plain
+        from inference.pair import examine
         from inference.volumes import read_volume
 
-        found = measure(read_volume(original), defaced)
-        klass = class_of(found, ears=ears)
-        problems = [str(problem) for problem in found.problems]
-        if klass not in (None, "pass"):
-            problems.append(f"measured against the original: {klass}")
-        return {"measured": {**plain(asdict(found)), "class": klass}}, problems
+        found = examine(read_volume(original), defaced, ears=ears)
+        return {"measured": found.measurements, "problems": found.problems}, found.problems
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""A pair (original, defaced) examined once: measurements to keep, problems to tell, the brain for the pictures."""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from inference.anatomy import AnatomyError, find_anatomy
+from inference.measure import class_of, measure
+from inference.storage import plain
+from inference.volumes import Volume
+
+
+@dataclass(frozen=True)
+class Examined:
+    """`measurements` as JSON can hold them; `problems` in words; `brain` (X, Y, Z) bool of the original or None."""
+
+    measurements: dict = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    brain: np.ndarray | None = None
+
+
+def examine(original: Volume, defaced: Volume, *, ears: bool) -> Examined:
+    """The physical checks, under a standard with or without ears; any failing class is a problem."""
+    try:
+        anatomy = find_anatomy(original)
+    except AnatomyError:
+        anatomy = None  # measuring says what that means
+    found = measure(original, defaced, anatomy)
+    klass = class_of(found, ears=ears)
+    problems = [str(problem) for problem in found.problems]
+    if klass not in (None, "pass") and not problems:
+        problems.append(f"measured against the original: {klass}")
+    brain = anatomy.brain if anatomy is not None and anatomy.brain.shape == defaced.data.shape else None
+    return Examined({**plain(asdict(found)), "class": klass}, problems, brain)
