@@ -1,0 +1,107 @@
+"""The whole site on one machine, from the embedded queue to the web server, until it is asked to stop."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from qcsite.supervisor import (
+    MANAGE,
+    Child,
+    Lock,
+    Supervisor,
+    SupervisorError,
+    manage_child,
+    queue_answers,
+    queue_child,
+    web_answers,
+    web_child,
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where the site listens and how many processes it has."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 2
+    web_processes: int = 1
+
+    @property
+    def address(self) -> str:
+        """The address to open."""
+        return f"http://{self.host}:{self.port}/"
+
+
+def run(
+    shape: Shape, *, prepare: Callable[[], Iterable[Child]] = tuple, announce: Callable[[], None]
+) -> None:
+    """Start everything, call `prepare` once the tables exist and `announce` once pages answer, then look after it.
+
+    `prepare` may return further children; returns when SIGINT or SIGTERM was received and all has ended.
+    """
+    _environment()
+    with Lock(settings.DATA_DIR / "supervisor.lock"):
+        supervisor = Supervisor([])
+        supervisor.stop_on_signals()
+        try:
+            _start(supervisor, shape, prepare, announce)
+            supervisor.run()
+        finally:
+            supervisor.stop()
+
+
+def _environment():
+    os.environ["QC_DATA_DIR"] = str(settings.DATA_DIR)
+    os.environ["QC_HASHED_STATIC"] = "yes"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def _start(supervisor, shape, prepare, announce):
+    embedded = f"unix://{settings.QUEUE_SOCKET}" == settings.QUEUE_URL
+    collecting = _collect_static()
+    if embedded:
+        supervisor.start(queue_child(Path(settings.QUEUE_SOCKET), settings.DATA_DIR / "queue"))
+    call_command("migrate", interactive=False, verbosity=0)
+    if not supervisor.wait_until(
+        lambda: queue_answers(settings.QUEUE_URL), f"the queue at {settings.QUEUE_URL}"
+    ):
+        return
+    extra = list(prepare())
+    connections.close_all()
+    first = 0.0 if embedded else 120.0  # nobody else can be at work on an embedded queue
+    for number in range(1, shape.workers + 1):
+        supervisor.start(manage_child(f"worker {number}", "work", patience=8.0))
+    if collecting.wait() != 0:
+        raise SupervisorError(f"the static files could not be collected:\n{collecting.stderr.read()[-800:]}")
+    supervisor.start(web_child(shape.host, shape.port, shape.web_processes))
+    for child in extra:
+        supervisor.start(child)
+    supervisor.start(manage_child("upkeep", "tend", f"--first-older-than={first}", patience=1.0))
+    host = "127.0.0.1" if shape.host == "0.0.0.0" else shape.host
+    if supervisor.wait_until(
+        lambda: web_answers(f"http://{host}:{shape.port}/accounts/login/"), "the web server"
+    ):
+        announce()
+
+
+def _collect_static():
+    command = [
+        sys.executable,
+        str(MANAGE),
+        "collectstatic",
+        "--noinput",
+        "--ignore",
+        "ext",
+        "--verbosity",
+        "0",
+    ]
+    return subprocess.Popen(command, cwd=MANAGE.parent, stderr=subprocess.PIPE, text=True)

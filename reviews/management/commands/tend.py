@@ -1,0 +1,38 @@
+"""Look after the work again and again: find what got lost, wake it."""
+
+import signal
+import time
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections
+
+
+class Command(BaseCommand):
+    help = "Run requeue_stalled again and again; one such process a site."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser) -> None:
+        parser.add_argument("--every", type=float, default=30.0, help="seconds between rounds (default 30)")
+        parser.add_argument(
+            "--first-older-than", type=float, default=120.0, help="seconds of silence in the first round"
+        )
+
+    def handle(self, *args, **options) -> None:
+        from qcsite.worker import die_with_parent
+
+        die_with_parent(signal.SIGTERM)
+        older_than = options["first_older_than"]
+        while True:
+            try:
+                call_command("requeue_stalled", older_than=older_than, stdout=_Silent())
+                older_than = 120.0
+            except DatabaseError as error:
+                self.stderr.write(f"the database did not answer, trying again: {error}")
+            close_old_connections()
+            time.sleep(options["every"])
+
+
+class _Silent:
+    def write(self, text: str) -> None:
+        """Rounds are not worth a line each."""

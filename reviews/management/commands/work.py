@@ -1,0 +1,34 @@
+"""One background worker; the supervisor starts as many as the machine should have."""
+
+import os
+
+import django_rq
+from django.core.management.base import BaseCommand
+from django.db import connections
+
+from reviews.queue import QUEUE
+
+
+class Command(BaseCommand):
+    help = "Work jobs off the queue: deface, render, classify. Ends with Ctrl-C after the running job."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args, **options) -> None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy's and the network's libraries load
+        from qcsite.worker import QuickWorker
+
+        worker = django_rq.get_worker(QUEUE, worker_class=QuickWorker)
+        worker.end_with_supervisor()
+        self._warm_up()
+        worker.work(logging_level="WARNING")
+
+    def _warm_up(self) -> None:
+        """What every job needs is loaded once, before the fork; a broken model shows in the jobs, not here."""
+        from inference import jobs
+        from inference.checkpoint import CheckpointError
+
+        try:
+            jobs.classifier()
+        except CheckpointError as error:
+            self.stderr.write(f"the model cannot be loaded, attempts will be referred: {error}")
+        connections.close_all()
