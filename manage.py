@@ -80,20 +80,20 @@ def install(requirements: Path) -> None:
                     "the virtual environment could not be made; on Debian: apt-get install python3.11-venv"
                 )
         say(f"Installing {requirements.name} (once; takes a minute or so) …")
-        pip = [
-            PYTHON,
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "-r",
-            requirements,
-        ]
-        if subprocess.call(list(map(str, pip)), stdout=sys.stderr, cwd=ROOT) != 0:
+        if pip_install(requirements) != 0:
             give_up("the installation failed, see above; the next start goes on from here")
         stamp, digest = stamp_of(requirements)
         stamp.write_text(digest)
+
+
+def pip_install(requirements: Path) -> int:
+    """Install, telling what is fetched; returns pip's exit status."""
+    argv = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r", requirements]
+    with subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True, cwd=ROOT) as pip:
+        for line in pip.stdout or ():
+            if line.startswith(("Collecting", "Installing", "Successfully")):
+                say("  " + line.split(" (from")[0].strip()[:110])
+    return pip.returncode
 
 
 def python_311() -> str:

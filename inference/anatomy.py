@@ -97,6 +97,11 @@ def brain_mask(volume: Volume):
     return mask
 
 
+def warm_up() -> None:
+    """Load the network once, before a worker forks; ImportError when it is not installed."""
+    _network()
+
+
 @lru_cache(maxsize=1)
 def _network():
     import torch

@@ -1,5 +1,6 @@
 """One background worker; the supervisor starts as many as the machine should have."""
 
+import logging
 import os
 
 import django_rq
@@ -7,6 +8,8 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from reviews.queue import QUEUE
+
+log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -24,11 +27,13 @@ class Command(BaseCommand):
 
     def _warm_up(self) -> None:
         """What every job needs is loaded once, before the fork; a broken model shows in the jobs, not here."""
-        from inference import jobs
+        from inference import anatomy, deface, jobs, pair, projections
         from inference.checkpoint import CheckpointError
 
+        log.debug("loaded %s", [module.__name__ for module in (deface, pair, projections)])
         try:
+            anatomy.warm_up()
             jobs.classifier()
-        except CheckpointError as error:
-            self.stderr.write(f"the model cannot be loaded, attempts will be referred: {error}")
+        except (CheckpointError, ImportError) as error:
+            self.stderr.write(f"a model cannot be loaded, attempts will be referred: {error}")
         connections.close_all()
