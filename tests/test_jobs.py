@@ -1,44 +1,30 @@
 """Background jobs as plain calls: they do their step once, survive a second run, and never fail in silence."""
 
-import dataclasses
 from datetime import timedelta
 
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from django.core.management import call_command
 from django.utils import timezone
 
 from inference import checkpoint, jobs
-from inference.model import DefacingNet, ModelConfig
 from inference.projections import VIEW_NAMES
 from reviews import actions
 from reviews.models import Attempt, ModelVersion, Prediction
 from reviews.states import Status
 from tests.conftest import now
 from tests.heads import ball
+from tests.weights import sure_of
 
 pytestmark = pytest.mark.django_db
-SMALL = ModelConfig(stem=4, widths=(4, 6, 8), view_features=3, hidden=16)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Untrained networks whose bias makes them sure of one answer: index face + 2 * ears + 4 * brain."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    network, made = DefacingNet(SMALL).eval(), {}
-    for name, sure in (("pass", 0), ("face", 1), ("brain", 4)):
-        facts = checkpoint.Facts(
-            config=dataclasses.asdict(SMALL),
-            calibration={"temperature": 1.0, "bias": [60.0 * (index == sure) for index in range(8)]},
-            valid_below=-1e9,
-            created="2026-01-01",
-        )
-        made[name] = tmp_path_factory.mktemp("weights") / f"{name}.onnx"
-        checkpoint.save(network, facts, made[name])
-    return made
+    """Untrained networks that are sure of one answer each."""
+    folder = tmp_path_factory.mktemp("weights")
+    return {klass: sure_of(klass, folder) for klass in ("pass", "face", "brain")}
 
 
 @pytest.fixture
