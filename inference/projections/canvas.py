@@ -16,11 +16,13 @@ INK = (150, 156, 164)
 BAR_MM = 50
 
 
-def compose(colour, seen):
-    """Enlarge colours (213, 192, 3), 0 to 1, of the places that are `seen` over the background."""
-    cover = ndi.gaussian_filter(seen.astype(np.float32), 0.7, truncate=3)
+def compose(colour, seen, cover):
+    """Enlarge colours (213, 192, 3), 0 to 1, of the places that are `seen` over the background.
+
+    cover: (213, 192), 0.5 along the outline, which it places between the cells.
+    """
     filled = _spread(colour, seen)
-    edge = np.clip((_enlarge(cover) - 0.5) * 2.6 + 0.5, 0, 1)[..., None]
+    edge = np.clip((_enlarge(cover) - 0.5) * 4 + 0.5, 0, 1)[..., None]
     large = np.stack([_enlarge(filled[..., c]) for c in range(3)], axis=-1)
     return picture(large * edge + BACKGROUND * (1 - edge))
 

@@ -20,6 +20,7 @@ LEAST_BEHIND_ML = 15.0  # behind the middle of the head there is no face to miss
 THICK_RATIO, THICK_MM = 2.2, 2.5
 SHARP_MM, SMOOTH_MM = 0.65, 1.3  # blur before and after the threshold
 FAR_MM = 40.0
+LOCAL_SHARE, POOL = 0.3, 3
 SOFT = (0.5, 1.8)  # share of the air threshold where tissue starts and is complete
 
 
@@ -213,11 +214,33 @@ def near_head(mask, corner):
 
 
 def soft_field(light, air, near):
-    """0 to 1 over the edge of tissue, smoothed: partial volumes keep the surface between voxels."""
-    low, high = SOFT[0] * air, SOFT[1] * air
-    field = np.clip((light - low) / (high - low), 0, 1)
+    """0 to 1 over the edge of tissue, smoothed: partial volumes keep the surface between voxels.
+
+    The edge is sought at a share of the tissue nearby, where the signal falls steeply: at a fixed low threshold
+    voxels would show through as contour rings.
+    """
+    threshold = np.maximum(LOCAL_SHARE * local_level(light, air), air)
+    field = light / threshold
+    field -= SOFT[0]
+    field /= SOFT[1] - SOFT[0]
+    np.clip(field, 0, 1, out=field)
     field *= near
     return blur(field, SMOOTH_MM)
+
+
+def local_level(light, air):
+    """Mean of the tissue within about a centimetre, on the display grid; 0 where there is none."""
+    blocks = light.reshape(SHAPE[0] // POOL, POOL, SHAPE[1] // POOL, POOL, SHAPE[2] // POOL, POOL)
+    tissue = blocks > air
+    total = np.where(tissue, blocks, 0).sum(axis=(1, 3, 5))
+    count = tissue.sum(axis=(1, 3, 5)).astype(np.float32)
+    level = ndi.gaussian_filter(total, 1.2) / np.maximum(ndi.gaussian_filter(count, 1.2), 0.05)
+    for axis in range(3):
+        fine = (np.arange(SHAPE[axis]) + 0.5) / POOL - 0.5
+        matrix = np.clip(1 - np.abs(fine[:, None] - np.arange(level.shape[axis])[None]), 0, None)
+        matrix = (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+        level = np.moveaxis(np.tensordot(matrix, level, (1, axis)), 0, axis)
+    return np.ascontiguousarray(level)
 
 
 def blur(field, sigma_mm):

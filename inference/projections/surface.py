@@ -24,11 +24,13 @@ CUT = np.array([0.60, 0.68, 0.76])
 class Hit:
     """What the rays of one view meet; all (213, 192), row 0 at the top.
 
-    seen: bool. depth: mm from the front of the scene, inf where nothing is met.
+    seen: bool. cover: densest place along the ray, 0.5 at the outline of the head.
+    depth: mm from the front of the scene, inf where nothing is met.
     normal: (213, 192, 3) to the right of the picture, to the viewer, up. place: (213, 192, 3) scene index.
     """
 
     seen: np.ndarray
+    cover: np.ndarray
     depth: np.ndarray
     normal: np.ndarray
     place: np.ndarray
@@ -95,7 +97,8 @@ def cast(field, angle) -> Hit:
     normals[u, k] = normal
     places = np.zeros((*seen.shape, 3), np.float32)
     places[u, k] = _scene_index(u, q - back, k, angle)
-    return Hit(_upright(seen), _upright(depth), _upright(normals), _upright(places))
+    cover = volume.max(axis=1)
+    return Hit(*(_upright(image) for image in (seen, cover, depth, normals, places)))
 
 
 def _gradient(volume, u, q, k):

@@ -64,7 +64,7 @@ def _coloured(scene, hit, angle):
 
 
 def _surface(scene: Scene, hit, name):
-    return mark(compose(_coloured(scene, hit, surface.ANGLES[name]), hit.seen), *SIDES[name])
+    return mark(compose(_coloured(scene, hit, surface.ANGLES[name]), hit.seen, hit.cover), *SIDES[name])
 
 
 def _edge(scene, hit, volume, before, brain):
@@ -84,7 +84,7 @@ def _edge(scene, hit, volume, before, brain):
             lost = (mask > 0.5) & (before.field > 0.5) & (scene.field < 0.4)
             lost = ndi.binary_opening(lost, iterations=1)[::-1].any(axis=1).T[::-1]
             colour = _tint(colour, slices.RED, 0.6 * lost)
-    return mark(compose(np.clip(colour, 0, 1), hit.seen), "R", "L")
+    return mark(compose(np.clip(colour, 0, 1), hit.seen, hit.cover), "R", "L")
 
 
 def _tint(colour, tint, share):
@@ -96,11 +96,14 @@ def _ghost(scene, before, hit, angle, name):
     old = surface.cast(before.field, angle)
     gap = np.where(hit.seen, hit.depth, 400.0) - np.where(old.seen, old.depth, 400.0)
     share = np.clip((gap - 1.5) / 2.0, 0, 1) * old.seen
-    share = ndi.gaussian_filter(share, 0.6)[..., None]
+    share = ndi.gaussian_filter(share, 0.8)[..., None]
     left = np.where(hit.seen[..., None], _coloured(scene, hit, angle), slices.BACKGROUND)
     ghost = surface.shade(old, GHOST)
     colour = left * (1 - 0.55 * share) + 0.55 * share * (0.25 * GHOST + 0.95 * ghost)
-    return mark(compose(colour, hit.seen | old.seen), *SIDES[name.removeprefix("removed_")])
+    return mark(
+        compose(colour, hit.seen | old.seen, np.maximum(hit.cover, old.cover)),
+        *SIDES[name.removeprefix("removed_")],
+    )
 
 
 def _within(mask, zooms, mm):
