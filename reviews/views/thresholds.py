@@ -29,7 +29,6 @@ def page(request: HttpRequest) -> HttpResponse:
         "plots": {
             "curve": evidence.risk_coverage(cases),
             "histogram": evidence.histogram(),
-            "cutoffs": active.cutoffs.to_dict(),
         },
         "outcome": evidence.outcome(active.cutoffs, cases),
     }

@@ -34,7 +34,9 @@ export class Desk {
 
   /** Items of the queue that this browser does not have yet, leased to this person. */
   async fetchItems(count) {
-    const answer = await post(this.config.urls.items, { count, exclude: [...this.held] });
+    const judged = this.outbox.waiting.map((verdict) => verdict.attempt); // the server may not know yet
+    const exclude = [...this.held, ...judged];
+    const answer = await post(this.config.urls.items, { count, exclude });
     for (const item of answer.items) this.held.add(item.id);
     this.left = answer.left;
     return answer.items;
@@ -54,11 +56,8 @@ export class Desk {
   }
 
   #verdict({ item, mark, activeMs, exposureMs, reasons = [], note = "" }, nonce) {
-    const verdict = { nonce, attempt: item.id, mode: this.config.mode, reasons, note };
-    verdict.active_ms = Math.round(activeMs);
-    verdict.exposure_ms = Math.round(exposureMs);
-    verdict.name = item.name;
-    return mark === "unsure" ? { ...verdict, doubt: true } : { ...verdict, class: mark };
+    const times = { active_ms: Math.round(activeMs), exposure_ms: Math.round(exposureMs) };
+    return { nonce, attempt: item.id, name: item.name, mode: this.config.mode, class: mark, reasons, note, ...times };
   }
 
   /** Take back the last key press; returns [{item, mark}] or null, and says why not. */

@@ -1,6 +1,6 @@
 // The plots of the cut-offs, and the figures beside the sliders.
 
-const { curve, histogram, cutoffs } = JSON.parse(document.getElementById("plots").textContent);
+const { curve, histogram } = JSON.parse(document.getElementById("plots").textContent);
 const form = document.getElementById("policy");
 const CONFIG = { displayModeBar: false, responsive: true };
 
@@ -78,6 +78,5 @@ form.addEventListener("input", () => {
 });
 new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-for (const [name, value] of Object.entries(cutoffs)) form.elements[name].value = value;
 showValues();
 redraw();

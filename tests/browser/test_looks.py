@@ -1,0 +1,105 @@
+"""Every page, dark and light, empty and full: readable by axe's rules, nothing outside the window."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from reviews import actions
+from reviews.states import Status
+
+SIZES = {"laptop": (1280, 720), "large": (2560, 1440)}
+BENCH = ["/verify/trial/", "/visual/trial/", "/practice/trial/"]
+PAGES = [
+    "/",
+    "/scans/",
+    "/scans/?show=wall",
+    "/thresholds/",
+    "/reports/",
+    "/reports/trail/",
+    "/setup/",
+    "/setup/failures/",
+    "/setup/datasets/new/",
+    "/setup/datasets/trial/",
+    "/help/",
+    "/account/",
+    "/accounts/password/change/",
+    *BENCH,
+]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+
+
+@pytest.fixture
+def full(scans, cast):
+    """Scans at every station, one with a past."""
+    scans(13)
+    practice = scans(1, Status.PASSED)
+    actions.make_gold(actor=cast.owner, attempt_id=practice[0].pk, truth="face", practice=True)
+    scans(2, Status.REFER, problems=["Brain removed: 5.2 ml, more than the limit of 2 ml"])
+    return [*scans(1, Status.ERROR), *scans(1, Status.NEEDS_PERSON), *scans(1, Status.FAILED)]
+
+
+def violations(page) -> list[str]:
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [
+        f"{v['id']}: {node['target']} {node.get('failureSummary', '')[:300]}"
+        for v in found
+        for node in v["nodes"]
+    ]
+
+
+def settle(page):
+    page.wait_for_selector("body:not(:has([data-state=loading]))")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_page_keeps_wcag_22_aa(enter, cast, full, theme, live_server):
+    person = enter(cast.root)
+    person.context.add_cookies(
+        [{"name": name, "value": theme, "url": live_server.url} for name in ("theme", "bench")]
+    )
+    pages = [*PAGES, *(f"/scans/{attempt.scan_id}/" for attempt in full)]
+    found = {}
+    for path in pages:
+        page = person.go(path)
+        settle(page)
+        found[path] = violations(page)
+    assert {path: problems for path, problems in found.items() if problems} == {}
+
+
+def test_empty_pages_and_log_in_keep_it_too(enter, cast, dataset, live_server, page):
+    person = enter(cast.root)
+    found = {}
+    for path in PAGES:
+        shown = person.go(path)
+        settle(shown)
+        found[path] = violations(shown)
+    page.goto(live_server.url + "/accounts/login/")
+    found["log-in"] = violations(page)
+    assert {path: problems for path, problems in found.items() if problems} == {}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_grid_fits_the_window(enter, cast, scans, size, tmp_path):
+    width, height = SIZES[size]
+    scans(26)
+    page = enter(cast.reviewer, viewport={"width": width, "height": height}).go("/verify/trial/")
+    page.wait_for_selector(".card")
+    assert page.locator(".card").count() == {"laptop": 12, "large": 24}[size]
+    page.screenshot(path=tmp_path / f"verify-{size}.png")
+    boxes = page.locator(".card").evaluate_all(
+        "cards => cards.map(card => card.getBoundingClientRect().toJSON())"
+    )
+    assert all(box["top"] >= 0 and box["bottom"] <= height and box["right"] <= width for box in boxes)
+    assert min(box["width"] for box in boxes) >= 150
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_page_scrolls_sideways(enter, cast, full, size):
+    width, height = SIZES[size]
+    person = enter(cast.root, viewport={"width": width, "height": height})
+    wide = []
+    for path in PAGES:
+        page = person.go(path)
+        settle(page)
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            wide.append(path)
+    assert wide == []

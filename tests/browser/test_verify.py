@@ -1,0 +1,188 @@
+"""Verification by keyboard: marks, minimum exposure, undo, lost connection, two people at once."""
+
+import re
+
+from playwright.sync_api import expect
+
+from reviews.models import Verdict
+from reviews.states import Status
+from tests.browser.conftest import cards_ready, eventually, press
+from tests.conftest import now
+
+
+def statuses(attempts):
+    return sorted(now(attempt).status for attempt in attempts)
+
+
+def test_a_page_by_keyboard_alone(enter, cast, scans):
+    made = scans(14)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 12)
+    expect(page.locator("#outcome")).to_have_text("Verify 12")
+    press(page, "ArrowRight", "f", "ArrowDown", "u")
+    expect(page.locator("#outcome")).to_have_text("Verify 10, send 1 back as F, refer 1")
+    expect(page.locator(".card").nth(1)).to_have_attribute("data-mark", "face")
+    press(page, "f", "f")  # another class, then the same again: no mark
+    expect(page.locator("#outcome")).to_have_text("Verify 11, send 1 back as F")
+    press(page, "u", "Enter")
+    expect(page.locator(".card")).to_have_count(2)
+    eventually(page, Verdict.objects.count, 12)
+    assert statuses(made).count(Status.PASSED) == 10
+    assert statuses(made).count(Status.FAILED) == 1
+    assert statuses(made).count(Status.REFER) == 1
+    cards_ready(page, 2)
+    press(page, "Enter")
+    expect(page.get_by_text("Nothing left to verify.")).to_be_visible()
+    eventually(page, Verdict.objects.count, 14)
+
+
+def test_accepting_early_is_refused_with_a_countdown(enter, cast, scans, exposure):
+    made = scans(3)
+    exposure(3)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    page.wait_for_selector(".card")
+    page.wait_for_timeout(300)
+    press(page, "Enter")
+    expect(page.locator("#outcome")).to_have_text(re.compile(r"Not yet: \d\.\d s"))
+    assert statuses(made) == [Status.VERIFY] * 3
+    page.wait_for_selector("#shell[data-ready]")
+    expect(page.locator("#outcome")).to_have_text("Verify 3")
+    press(page, "Enter")
+    eventually(page, lambda: statuses(made), [Status.PASSED] * 3)
+    assert Verdict.objects.filter(exposure_ms__gte=3000).count() == 3
+
+
+def test_time_in_a_hidden_tab_is_no_exposure(enter, cast, scans, exposure):
+    scans(2)
+    exposure(60)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    page.wait_for_selector(".card")
+    page.wait_for_timeout(600)
+    shown = page.evaluate("document.querySelector('.card').exposedMs")
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
+    page.wait_for_timeout(150)
+    hidden = page.evaluate("document.querySelector('.card').exposedMs")
+    page.wait_for_timeout(500)
+    assert shown > 0
+    assert page.evaluate("document.querySelector('.card').exposedMs") == hidden
+
+
+def test_undo_brings_the_page_back_even_after_a_reload(enter, cast, scans):
+    made = scans(4)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 4)
+    press(page, "b", "Enter")
+    eventually(page, Verdict.objects.count, 4)
+    page.reload()
+    expect(page.get_by_text("Nothing left to verify.")).to_be_visible()
+    press(page, "z")
+    expect(page.locator(".card")).to_have_count(4)
+    expect(page.locator("#status")).to_have_text("4 verdicts taken back.")
+    expect(page.locator(".card[data-mark=brain]")).to_have_count(1)
+    assert statuses(made) == [Status.VERIFY] * 4
+    cards_ready(page)
+    press(page, "Enter")
+    eventually(page, lambda: Verdict.objects.standing().count(), 4)
+
+
+def test_a_double_press_counts_once(enter, cast, scans):
+    made = scans(3)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 3)
+    press(page, "Enter", "Enter", "Enter")
+    eventually(page, lambda: statuses(made), [Status.PASSED] * 3)
+    page.wait_for_timeout(200)
+    assert Verdict.objects.count() == 3
+
+
+def test_a_lost_connection_queues_says_so_and_sends_again(enter, cast, scans):
+    made = scans(14)
+    person = enter(cast.reviewer)
+    page = person.go("/verify/trial/")
+    cards_ready(page, 12)
+    page.wait_for_timeout(300)  # the next page is fetched ahead
+    person.context.set_offline(True)
+    press(page, "f", "Enter")
+    expect(page.locator("#banner")).to_contain_text("12 verdicts kept in this browser")
+    expect(page.locator(".card")).to_have_count(2)  # work goes on with what was fetched ahead
+    assert Verdict.objects.count() == 0
+    person.context.set_offline(False)
+    expect(page.locator("#banner")).to_be_hidden(timeout=20000)
+    eventually(page, Verdict.objects.count, 12)
+    assert statuses(made).count(Status.PASSED) == 11
+
+
+def test_verdicts_survive_closing_the_window(enter, cast, scans):
+    made = scans(2)
+    person = enter(cast.reviewer)
+    page = person.go("/verify/trial/")
+    cards_ready(page, 2)
+    page.route("**/work/verdicts/", lambda route: route.abort("internetdisconnected"))
+    press(page, "Enter")
+    expect(page.locator("#banner")).to_be_visible()
+    page.close(run_before_unload=False)
+    page = person.page = person.context.new_page()
+    person.go("/verify/trial/")
+    eventually(page, lambda: statuses(made), [Status.PASSED] * 2)
+
+
+def test_two_reviewers_never_share_a_scan(enter, cast, scans):
+    scans(30)
+    seen = []
+    for user in (cast.reviewer, cast.colleague):
+        page = enter(user).go("/verify/trial/")
+        page.wait_for_selector(".card")
+        seen.append(set(page.evaluate("[...document.querySelectorAll('.card')].map(card => card.item.id)")))
+    assert seen[0]
+    assert seen[1]
+    assert not seen[0] & seen[1]
+
+
+def test_enlarging_steps_through_the_views(enter, cast, scans):
+    scans(2)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    page.wait_for_selector(".card")
+    press(page, "Space")
+    expect(page.locator("#enlarged .title")).to_contain_text("Front")
+    press(page, "ArrowRight")
+    expect(page.locator("#enlarged .title")).to_contain_text("Left")
+    press(page, "6")
+    expect(page.locator("#enlarged .title")).to_contain_text("Brain edge")
+    press(page, "m")
+    expect(page.locator("#enlarged")).to_be_hidden()
+    expect(page.locator(".card[data-mark=both]")).to_have_count(1)
+
+
+def test_own_keys_replace_the_usual_ones(enter, cast, scans):
+    scans(2)
+    person = enter(cast.reviewer)
+    page = person.go("/account/")
+    page.fill("input[name=key-face]", "j")
+    page.click("text=Save keys")
+    person.go("/verify/trial/")
+    page.wait_for_selector(".card")
+    press(page, "f")
+    expect(page.locator(".card[data-mark]")).to_have_count(0)
+    press(page, "j")
+    expect(page.locator(".card[data-mark=face]")).to_have_count(1)
+
+
+def test_by_mouse_and_touch(enter, cast, scans):
+    made = scans(3)
+    page = enter(cast.reviewer, has_touch=True, viewport={"width": 820, "height": 1180}).go("/verify/trial/")
+    cards_ready(page, 3)
+    page.locator(".card").nth(2).tap()
+    page.get_by_role("button", name="Misplaced mask").tap()
+    page.get_by_role("button", name="Enter").tap()
+    eventually(page, lambda: statuses(made), [Status.FAILED, Status.PASSED, Status.PASSED])
+
+
+def test_a_picture_that_does_not_load_cannot_be_accepted(enter, cast, scans):
+    made = scans(2)
+    person = enter(cast.reviewer)
+    person.page.route("**/front.webp", lambda route: route.fulfill(status=200, body=b"no picture"))
+    page = person.go("/verify/trial/")
+    expect(page.locator(".card.broken")).to_have_count(2)
+    press(page, "Enter")
+    expect(page.locator("#status")).to_contain_text("did not load")
+    assert statuses(made) == [Status.VERIFY] * 2
