@@ -262,7 +262,7 @@ def _predict(ready: list[tuple[Attempt, object]]) -> int:
         return 0
     model = known_model(network)
     pairs = zip(ready, results, strict=True)
-    return sum(_guarded(attempt, _recorder(model, result)) for (attempt, _), result in pairs)
+    return sum(_guarded(attempt, _recorder(model, inputs, result)) for (attempt, inputs), result in pairs)
 
 
 def known_model(network) -> ModelVersion:
@@ -279,8 +279,9 @@ def known_model(network) -> ModelVersion:
     return model
 
 
-def _recorder(model: ModelVersion, result) -> Callable[[Attempt], None]:
+def _recorder(model: ModelVersion, inputs, result) -> Callable[[Attempt], None]:
     def work(attempt: Attempt) -> None:
+        pictures = _save_saliency(attempt, model, inputs, result)
         finding = actions.Finding(
             probabilities=result.probabilities,
             with_ears=result.probabilities_for(ears=True),
@@ -289,9 +290,27 @@ def _recorder(model: ModelVersion, result) -> Callable[[Attempt], None]:
             in_distribution=bool(result.in_distribution),
             render_version=NETWORK_VERSION,
         )
-        actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+        actions.record_prediction(
+            actor=None, attempt=attempt, model=model, finding=finding, saliency=pictures
+        )
 
     return work
+
+
+def _save_saliency(attempt: Attempt, model: ModelVersion, inputs, result) -> list[str]:
+    """Pictures of the evidence beside the others, named by the model that saw it."""
+    from inference.saliency import saliency_pictures
+
+    if not attempt.views_path.is_dir():
+        return []
+    names = []
+    for name, picture in saliency_pictures(inputs, result).items():
+        full = f"{name}_{model.version[:8]}"
+        part = attempt.views_path / f".{full}.part"
+        picture.save(part, format="WEBP", quality=80)
+        part.replace(attempt.views_path / f"{full}.webp")
+        names.append(full)
+    return names
 
 
 def _refer_unseen(attempt: Attempt) -> None:

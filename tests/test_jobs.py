@@ -97,6 +97,21 @@ def test_the_network_routes(defaced, weights, sure, status):
     assert Prediction.objects.count() == 1
 
 
+def test_evidence_is_shown_beside_the_other_pictures(defaced, weights, monkeypatch):
+    monkeypatch.setattr("inference.saliency.LEAST", 0.0)  # an untrained network has no strong evidence
+    for klass in ("pass", "brain"):
+        model = use(weights[klass])
+        Attempt.objects.update(status=Status.TO_RENDER)
+        jobs.render_attempt(defaced.pk)
+        jobs.classify_attempts([defaced.pk])
+        attempt = now(defaced)
+        shown = [name for name in attempt.view_names if name.startswith("saliency_")]
+        assert len(shown) == 6
+        assert all(name.endswith(model.version[:8]) for name in shown)
+        assert all((attempt.views_path / f"{name}.webp").stat().st_size > 300 for name in shown)
+        assert set(VIEW_NAMES) < set(attempt.view_names)
+
+
 def test_a_batch_takes_others_that_wait(defaced, model, make):
     jobs.render_attempt(defaced.pk)
     other = make(Status.TO_CLASSIFY)

@@ -1,7 +1,7 @@
 """What the model said routes an attempt by the cut-offs; new cut-offs route anew what is undecided."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.db import transaction
@@ -30,6 +30,7 @@ EVENT_OF = {
     Route.FAIL: Event.TRIAGED_FAIL,
 }
 STATUS_OF = {Route.VERIFY: Status.VERIFY, Route.REFER: Status.REFER}
+SALIENCY = "saliency_"
 CHUNK = 200
 
 
@@ -49,10 +50,13 @@ class Finding:
 
 
 @transaction.atomic
-def record_prediction(*, actor, attempt: Attempt, model: ModelVersion, finding: Finding) -> Attempt:
-    """Save what the model said and route the attempt by the active cut-offs."""
+def record_prediction(
+    *, actor, attempt: Attempt, model: ModelVersion, finding: Finding, saliency: Sequence[str] = ()
+) -> Attempt:
+    """Save what the model said and route the attempt by the active cut-offs; `saliency` names its pictures."""
     prediction = _save_prediction(attempt, model, finding)
     where = {"claimed_by": attempt.claimed_by}
+    attempt.view_names = [name for name in attempt.view_names if not name.startswith(SALIENCY)] + [*saliency]
     return route(attempt, prediction, active_thresholds(), actor=actor, where=where)
 
 
@@ -85,6 +89,7 @@ def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, ac
         "route_reason": decision.reason.value,
         "confidence": standard["pass"] if standard and sound(standard) else 0.0,
         "triaged_under": cutoffs,
+        "view_names": attempt.view_names,
     }
     advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, **changes)
     if decision.route is Route.FAIL and standard:
