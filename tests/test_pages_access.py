@@ -1,0 +1,166 @@
+"""Who sees which page, picture and volume; what the bench refuses."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from django.test import Client
+from django.urls import reverse
+from PIL import Image
+
+from reviews import actions
+from reviews.models import Attempt, Verdict
+from reviews.states import Status
+from reviews.views.pictures import picture_url, token
+from tests.conftest import now
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browse():
+    """A client logged in as a user."""
+
+    def logged_in(user=None) -> Client:
+        client = Client()
+        if user is not None:
+            client.force_login(user)
+        return client
+
+    return logged_in
+
+
+@pytest.fixture
+def shown(make, settings, tmp_path):
+    """An attempt with one picture and its volumes on disk."""
+    settings.DATA_DIR = tmp_path
+    attempt = make(Status.REFER)
+    folder = tmp_path / attempt.views_dir
+    folder.mkdir(parents=True)
+    Image.new("L", (8, 9)).save(folder / "front.webp")
+    Image.new("L", (4, 5)).save(folder / "front.thumb.webp")
+    values = np.random.default_rng(1).integers(0, 900, (9, 10, 11)).astype(np.int16)
+    for name in ("before", "after"):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    Attempt.objects.filter(pk=attempt.pk).update(output_path=str(tmp_path / "after.nii.gz"))
+    type(attempt.scan).objects.filter(pk=attempt.scan_id).update(
+        original_path=str(tmp_path / "before.nii.gz")
+    )
+    return now(attempt)
+
+
+def post(client, url, body):
+    return client.post(url, json.dumps(body), content_type="application/json")
+
+
+def files_of(attempt):
+    version = token(attempt)
+    return [
+        picture_url(attempt, "front"),
+        picture_url(attempt, "front", small=True),
+        reverse("slices", args=[attempt.pk, version, "axial", "removed"]),
+        reverse("volume", args=[attempt.pk, version, "before", "volume.nii.gz"]),
+    ]
+
+
+def test_files_are_for_members_alone_and_never_for_a_shared_cache(browse, cast, shown):
+    for url in files_of(shown):
+        mine = browse(cast.reviewer).get(url)
+        assert mine.status_code == 200, url
+        assert mine["Cache-Control"].startswith("private, ")
+        assert mine["Vary"] == "Cookie"
+        assert browse(cast.stranger).get(url).status_code == 404
+        assert browse().get(url).status_code == 302
+
+
+def test_an_old_address_shows_nothing(browse, cast, shown):
+    old = picture_url(shown, "front")
+    Attempt.objects.filter(pk=shown.pk).update(render_version="render-2")
+    assert browse(cast.reviewer).get(old).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["../../secret", "front/../../x", "left", "saliency_front"])
+def test_only_views_of_the_attempt_can_be_named(browse, cast, shown, name):
+    url = f"/pictures/{shown.pk}/{token(shown)}/{name}.webp"
+    assert browse(cast.reviewer).get(url).status_code == 404
+
+
+def test_saliency_is_hidden_until_the_first_judgement(browse, cast, shown, settings):
+    Attempt.objects.filter(pk=shown.pk).update(view_names=["front", "saliency_front"])
+    Image.new("L", (8, 9)).save(settings.DATA_DIR / shown.views_dir / "saliency_front.webp")
+    url = picture_url(now(shown), "saliency_front")
+    assert browse(cast.reviewer).get(url).status_code == 404
+    type(shown.dataset).objects.update(opinion_after_judgement=False)
+    assert browse(cast.reviewer).get(url).status_code == 200
+
+
+def test_a_volume_that_cannot_be_read_is_named(browse, cast, shown, settings):
+    (settings.DATA_DIR / "after.nii.gz").write_bytes(b"no volume")
+    url = reverse("slices", args=[shown.pk, token(shown), "axial", "after"])
+    answer = browse(cast.reviewer).get(url)
+    assert answer.status_code == 422
+    assert b"after.nii.gz" in answer.content
+
+
+@pytest.mark.parametrize("name", ["verify", "visual", "practice"])
+def test_the_bench_is_for_members(browse, cast, dataset, name):
+    url = reverse(name, args=[dataset.slug])
+    assert browse(cast.reviewer).get(url).status_code == 200
+    assert browse(cast.stranger).get(url).status_code == 404
+    assert browse().get(url).status_code == 302
+
+
+def test_logged_out_requests_for_items_are_told_so(browse, dataset):
+    answer = post(browse(), reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12})
+    assert (answer.status_code, answer.json()["code"]) == (401, "logged_out")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"verdicts": []},
+        {"verdicts": "x"},
+        {"verdicts": [1]},
+        {"verdicts": [{"attempt": "1"}]},
+        {"verdicts": [{"attempt": 1, "reasons": "nose"}]},
+        {"verdicts": [{"attempt": 1, "exposure_ms": -1}]},
+    ],
+)
+def test_a_malformed_verdict_is_refused_whole(browse, cast, dataset, body):
+    assert post(browse(cast.reviewer), reverse("work-verdicts"), body).status_code == 400
+    assert Verdict.objects.count() == 0
+
+
+def test_the_server_refuses_a_pass_that_was_not_looked_at(browse, cast, dataset, make):
+    attempt = make()
+    type(dataset).objects.update(min_exposure_seconds=5)
+    client = browse(cast.reviewer)
+    post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12})
+    verdict = {"nonce": "a-0", "attempt": attempt.pk, "mode": "verify", "class": "pass", "exposure_ms": 60000}
+    (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
+    assert (result["ok"], result["code"]) == (False, "too_early")
+    assert now(attempt).status == Status.VERIFY
+
+
+def test_a_stranger_can_neither_take_nor_judge(browse, cast, dataset, make):
+    attempt = make()
+    client = browse(cast.stranger)
+    assert post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 1}).status_code == 404
+    verdict = {"nonce": "a-0", "attempt": attempt.pk, "mode": "verify", "class": "pass"}
+    (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
+    assert (result["ok"], result["code"]) == (False, "not_allowed")
+
+
+def test_a_hidden_known_case_looks_like_any_other(browse, cast, dataset, make):
+    known = make(Status.FAILED)
+    actions.make_gold(actor=cast.owner, attempt_id=known.pk, truth="face")
+    type(dataset).objects.update(gold_share=0.5)
+    for _ in range(12):
+        make()
+    items = post(
+        browse(cast.reviewer), reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12}
+    ).json()["items"]
+    assert len({frozenset(item) for item in items}) == 1
+    assert "face" not in json.dumps([{k: v for k, v in item.items() if k != "views"} for item in items])

@@ -1,0 +1,221 @@
+"""Overview, scan, thresholds, reports, set-up: what they show to whom, and that they act through the actions."""
+
+import zipfile
+from io import BytesIO
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from reviews import actions
+from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
+from reviews.states import Status
+from reviews.views import scans
+from tests.conftest import judge, now
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browse():
+    """A client logged in as a user."""
+
+    def logged_in(user) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return logged_in
+
+
+def text(response) -> str:
+    return response.content.decode()
+
+
+def test_home_counts_scans_once_and_offers_the_queues(browse, cast, make):
+    make(Status.VERIFY)
+    make(Status.REFER)
+    make(Status.FAILED)  # its attempt 2 is on the way: one scan, being defaced again
+    make(Status.ERROR)
+    page = text(browse(cast.manager).get("/"))
+    assert "of 4 scans passed" in page
+    assert "Verify 1" in page
+    assert "Visual QC 1" in page
+    assert "Being defaced again <b>1</b>" in page
+    assert "ended in an error" in page
+    assert "ended in an error" not in text(browse(cast.reviewer).get("/"))
+    assert "Trial" not in text(browse(cast.stranger).get("/"))
+
+
+@pytest.mark.parametrize("sort", list(scans.SORTS))
+def test_pages_by_key_show_every_scan_once_in_order(make, sort, monkeypatch):
+    for number in range(7):
+        attempt = make(subject=f"{number % 3}")
+        Attempt.objects.filter(pk=attempt.pk).update(confidence=0.95 + (number % 2) / 100)
+    monkeypatch.setattr(scans, "PAGE", 2)
+    seen, after = [], ""
+    for _ in range(5):
+        rows, after = scans.page(Attempt.objects.all(), sort, after)
+        seen += rows
+        if not after:
+            break
+    assert sorted(attempt.pk for attempt in seen) == sorted(Attempt.objects.values_list("pk", flat=True))
+    field, descending = scans.SORTS[sort]
+    values = [
+        attempt.scan.subject if field == "scan__subject" else getattr(attempt, field) for attempt in seen
+    ]
+    assert values == sorted(values, reverse=descending)
+
+
+def test_the_overview_filters_and_hides_other_datasets(browse, cast, make):
+    one, two = make(subject="alpha"), make(Status.REFER, subject="beta")
+    page = text(browse(cast.reviewer).get("/scans/?q=sub-alp"))
+    assert "sub-alpha" in page
+    assert "sub-beta" not in page
+    assert "sub-beta" in text(browse(cast.reviewer).get("/scans/?status=refer&show=wall"))
+    assert "sub-alpha" not in text(browse(cast.reviewer).get("/scans/?status=refer"))
+    assert "sub-alpha" not in text(browse(cast.stranger).get("/scans/"))
+    assert browse(cast.stranger).get(reverse("scan", args=[one.scan_id])).status_code == 404
+    assert browse(cast.reviewer).get(reverse("scan", args=[two.scan_id])).status_code == 200
+
+
+def test_a_cursor_somebody_made_up_is_ignored(browse, cast, make):
+    make()
+    for after in ("x", "~", "a~b", "nan~1", "zz~99999"):
+        for sort in scans.SORTS:
+            assert browse(cast.reviewer).get("/scans/", {"sort": sort, "after": after}).status_code == 200
+
+
+def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_reviewers(browse, cast, make):
+    first = make(Status.VERIFY)
+    judge(cast.colleague, first, "brain")
+    actions.make_gold(actor=cast.owner, attempt_id=first.pk, truth="brain")
+    url = reverse("scan", args=[first.scan_id])
+    manager, reviewer = text(browse(cast.manager).get(url)), text(browse(cast.reviewer).get(url))
+    assert "Attempt 2" in reviewer
+    assert "judged_fail" in reviewer
+    assert "standard" in reviewer
+    assert "Known case" in manager
+    assert "Known case" not in reviewer
+    assert "gold" not in reviewer
+
+
+def test_only_managers_retry_and_order(browse, cast, make):
+    broken, stuck = make(Status.ERROR), make(Status.NEEDS_PERSON)
+    for user in (cast.reviewer, cast.stranger):
+        browse(user).post(reverse("attempt-retry", args=[broken.pk]))
+        browse(user).post(reverse("attempt-again", args=[stuck.pk]), {"plan": "larger"})
+    assert now(broken).status == Status.ERROR
+    assert now(stuck).status == Status.NEEDS_PERSON
+    browse(cast.manager).post(reverse("attempt-retry", args=[broken.pk]))
+    browse(cast.manager).post(reverse("attempt-again", args=[stuck.pk]), {"plan": "larger"})
+    assert now(broken).status != Status.ERROR
+    assert now(stuck).scan.attempts.get(number=2).plan == "larger"
+
+
+def test_retry_all_is_for_what_one_manages(browse, cast, make):
+    broken = [make(Status.ERROR), make(Status.ERROR)]
+    browse(cast.reviewer).post(reverse("failures-retry"))
+    assert {now(attempt).status for attempt in broken} == {Status.ERROR}
+    browse(cast.manager).post(reverse("failures-retry"))
+    assert {now(attempt).status for attempt in broken} != {Status.ERROR}
+    assert "Nothing is broken" in text(browse(cast.manager).get(reverse("failures")))
+
+
+def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, make):
+    make(Status.VERIFY)
+    policy = {"verify_min": "0.995", "fail_min": "0.95", "class_min": "0.8", "note": "stricter"}
+    trial = text(browse(cast.reviewer).get(reverse("thresholds-consequences"), policy))
+    assert "<dt>to verify</dt><dd>0</dd>" in trial
+    assert "<dt>to visual QC</dt><dd>1</dd>" in trial
+    browse(cast.reviewer).post(reverse("thresholds-save"), policy)
+    assert ThresholdSet.objects.get(active=True).version == 1
+    browse(cast.root).post(reverse("thresholds-save"), policy)
+    new = ThresholdSet.objects.get(active=True)
+    assert (new.version, new.policy["verify_min"], new.note) == (2, 0.995, "stricter")
+    assert Attempt.objects.get().status == Status.REFER
+    browse(cast.root).post(reverse("thresholds-activate", args=[1]))
+    assert ThresholdSet.objects.get(active=True).version == 1
+    assert Attempt.objects.get().status == Status.VERIFY
+
+
+def test_bad_cut_offs_are_refused_with_the_reason(browse, cast):
+    bad = {"verify_min": "0.2", "fail_min": "0.95", "class_min": "0.8"}
+    assert "above 0.5" in text(browse(cast.root).get(reverse("thresholds-consequences"), bad))
+    browse(cast.root).post(reverse("thresholds-save"), bad)
+    assert ThresholdSet.objects.filter(version=2).count() == 0
+
+
+def test_an_export_holds_the_trail_and_its_verifier_and_is_for_managers(browse, cast, make, dataset):
+    judge(cast.reviewer, make(), "pass")
+    url = reverse("export", args=[dataset.slug, "csv"])
+    assert browse(cast.reviewer).get(url).status_code == 404
+    answer = browse(cast.manager).get(url)
+    names = zipfile.ZipFile(BytesIO(b"".join(answer.streaming_content))).namelist()
+    assert "verify_chain.py" in names
+    assert any(name.endswith(".trail.jsonl") for name in names)
+    assert browse(cast.manager).get(reverse("export", args=[dataset.slug, "exe"])).status_code == 404
+
+
+def test_the_trail_check_says_what_is_broken(browse, cast, make, monkeypatch):
+    make()
+    client = browse(cast.manager)
+    assert "The audit trail is whole" in text(client.post(reverse("trail-check"), follow=True))
+    monkeypatch.setattr("reviews.audit.problems", lambda: ["event 2 was changed"])
+    assert "event 2 was changed" in text(client.post(reverse("trail-check"), follow=True))
+    assert "Only those who manage" in text(browse(cast.reviewer).post(reverse("trail-check"), follow=True))
+
+
+def test_the_trail_shows_no_other_dataset(browse, cast, make):
+    make()
+    assert AuditEvent.objects.exists()
+    assert "attempt_added" in text(browse(cast.manager).get(reverse("trail")))
+    assert "attempt_added" not in text(browse(cast.stranger).get(reverse("trail")))
+
+
+def test_rights_are_given_by_the_dataset_s_administrator(browse, cast, dataset):
+    give = reverse("dataset-grant", args=[dataset.slug])
+    body = {"user": cast.stranger.pk, "role": "reviewer"}
+    assert browse(cast.reviewer).post(give, body).status_code == 404
+    browse(cast.manager).post(give, body)
+    assert not Membership.objects.filter(user=cast.stranger).exists()
+    browse(cast.owner).post(give, body)
+    assert Membership.objects.get(user=cast.stranger).role == "reviewer"
+    browse(cast.owner).post(reverse("dataset-revoke", args=[dataset.slug, cast.stranger.pk]))
+    assert not Membership.objects.filter(user=cast.stranger).exists()
+
+
+def test_an_assigned_queue_is_closed_to_others(browse, cast, dataset, make):
+    make()
+    browse(cast.manager).post(
+        reverse("dataset-assign", args=[dataset.slug]), {"mode": "verify", "user": cast.colleague.pk}
+    )
+    assert browse(cast.colleague).get(reverse("verify", args=[dataset.slug])).status_code == 200
+    assert browse(cast.reviewer).get(reverse("verify", args=[dataset.slug])).status_code == 404
+
+
+def test_settings_of_a_dataset_are_saved_by_its_administrator(browse, cast, dataset):
+    url = reverse("dataset", args=[dataset.slug])
+    body = {
+        "title": "Renamed",
+        "min_exposure_seconds": "3",
+        "lease_seconds": "300",
+        "max_attempts": "4",
+        "gold_share": "0.05",
+        "engine": "niimath",
+    }
+    browse(cast.manager).post(url, body)
+    dataset.refresh_from_db()
+    assert dataset.title == "Trial"
+    browse(cast.owner).post(url, body)
+    dataset.refresh_from_db()
+    assert (dataset.title, dataset.min_exposure_seconds, dataset.gold_share) == ("Renamed", 3.0, 0.05)
+
+
+def test_keys_are_refused_where_two_are_the_same(browse, cast, dataset):
+    client = browse(cast.reviewer)
+    page = text(client.post(reverse("account"), {"key-face": "j", "key-brain": "J"}))
+    assert "chosen twice" in page
+    client.post(reverse("account"), {"key-face": "j"})
+    bench = text(client.get(reverse("verify", args=[dataset.slug])))
+    assert '"face": ["j"]' in bench

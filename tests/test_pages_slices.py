@@ -1,0 +1,88 @@
+"""Sheets of slices: upright, in proportion, every slice there, the removed voxels red."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from inference.volumes import VolumeError
+from reviews import sprites
+
+
+def save(path, data, affine):
+    nib.save(nib.Nifti1Image(data, affine), path)
+    return str(path)
+
+
+def tile(image, layout, index):
+    column, row = index % layout.columns, index // layout.columns
+    box = (column * layout.width, row * layout.height, (column + 1) * layout.width, (row + 1) * layout.height)
+    return np.asarray(image.crop(box))
+
+
+@pytest.mark.parametrize(("plane", "axis"), list(sprites.PLANES.items()))
+def test_every_slice_is_there_in_proportion(plane, axis):
+    shape, zooms = (10, 20, 15), (1.0, 1.0, 3.0)
+    layout, chosen = sprites.plan(shape, zooms, plane)
+    assert chosen == list(range(shape[axis]))
+    across, up = [other for other in range(3) if other != axis]
+    wanted = shape[across] * zooms[across] / (shape[up] * zooms[up])
+    assert layout.width / layout.height == pytest.approx(wanted, rel=0.02)
+    assert max(layout.width, layout.height) == sprites.LONGEST_SIDE
+
+
+def test_a_huge_volume_is_thinned_but_spans_the_head():
+    layout, chosen = sprites.plan((700, 10, 10), (0.3, 1, 1), "sagittal")
+    assert layout.count == len(chosen) <= sprites.MOST_TILES
+    assert chosen[-1] >= 690
+    assert layout.step == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    ("plane", "corner", "where"),
+    [
+        ("coronal", (-1, slice(None), -1), (0, 0)),  # the person's upper right: top left of the picture
+        ("axial", (-1, -1, slice(None)), (0, 0)),  # right front: top left
+        ("sagittal", (slice(None), -1, -1), (0, 0)),  # upper front: top left, the face looks to the left
+        ("coronal", (0, slice(None), 0), (-1, -1)),
+    ],
+)
+def test_pictures_are_upright(plane, corner, where):
+    grey = np.zeros((4, 5, 6), np.uint8)
+    grey[corner] = 255
+    image, layout = sprites.mosaic(grey, None, plane, (1, 1, 1))
+    assert tile(image, layout, 0)[where] > 200
+    assert tile(image, layout, 0)[-1 - where[0], -1 - where[1]] < 50
+
+
+def test_removed_voxels_are_red_and_others_grey(tmp_path):
+    before = np.full((8, 9, 10), 500, np.int16)
+    before[0, 0, 0] = 0
+    after = before.copy()
+    after[:, 6:, :] = 0
+    paths = {
+        n: save(tmp_path / f"{n}.nii.gz", d, np.eye(4)) for n, d in (("before", before), ("after", after))
+    }
+    image, layout = sprites.draw("sagittal", "removed", **paths)
+    picture = tile(image, layout, 4).astype(int)
+    red = picture[..., 0] - picture[..., 1]
+    third = layout.width // 3
+    assert red[:, : third - 4].min() > 50
+    assert abs(red[:, third + layout.width // 6 :]).max() < 5
+
+
+def test_grids_that_differ_are_refused_by_name(tmp_path):
+    before = save(tmp_path / "before.nii.gz", np.ones((8, 9, 10), np.int16), np.eye(4))
+    varied = np.arange(8 * 9 * 11, dtype=np.int16).reshape(8, 9, 11)
+    after = save(tmp_path / "after.nii.gz", varied, np.eye(4))
+    before = save(tmp_path / "before.nii.gz", varied[:, :, :10].copy(), np.eye(4))
+    with pytest.raises(VolumeError, match="grid"):
+        sprites.draw("axial", "removed", after=after, before=before)
+
+
+def test_a_sheet_is_made_once(tmp_path, monkeypatch):
+    data = np.arange(8 * 9 * 10, dtype=np.int16).reshape(8, 9, 10)
+    after = save(tmp_path / "after.nii.gz", data, np.eye(4))
+    first = sprites.sheet(tmp_path / "slices" / "a.webp", "axial", "after", after=after)
+    monkeypatch.setattr(sprites, "draw", None)
+    assert sprites.sheet(tmp_path / "slices" / "a.webp", "axial", "after", after=after) == first
+    assert first.header.split(",")[0] == "10"
