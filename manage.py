@@ -29,9 +29,18 @@ def main() -> None:
         install(RUN_TIME)
         os.execv(PYTHON, [str(PYTHON), str(ROOT / "manage.py"), *sys.argv[1:]])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qcsite.settings")
+    choose_data(sys.argv)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)
+
+
+def choose_data(arguments: list[str]) -> None:
+    """`demo --data DIR` decides where everything is kept before the settings are read."""
+    for position, word in enumerate(arguments):
+        if arguments[1:2] == ["demo"] and word.split("=")[0] == "--data":
+            given = word.partition("=")[2] or "".join(arguments[position + 1 : position + 2])
+            os.environ["QC_DATA_DIR"] = str(Path(given).expanduser().absolute())
 
 
 def say(text: str) -> None:

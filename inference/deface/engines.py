@@ -158,7 +158,7 @@ def _run(argv, timeout, cwd):
 
 def _misplaced(plan):
     """The plan's deliberate error as a (4, 4) map of template mm; the identity for every real plan."""
-    angle = np.radians(plan.tilt_deg)
+    angle = -np.radians(plan.tilt_deg)
     matrix = np.eye(4)
     matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     matrix[:3, 3] = -np.asarray(plan.shift_mm)

@@ -9,7 +9,7 @@ from inference.deface.template import MaskShape
 class Plan:
     """Parameters of one run. `spare_brain_mm` keeps off the brain found in the head itself, in mm.
 
-    `shift_mm` (right, front, up) and `tilt_deg` (nose up) misplace the mask on purpose: studies and tests of
+    `shift_mm` (right, front, up) and `tilt_deg` (towards the forehead) misplace the mask on purpose: studies and tests of
     the checks use them, no plan in PLANS does.
     """
 
