@@ -1,0 +1,70 @@
+"""What the site as a whole promises: log-in everywhere, a strict CSP, 401 for machines, slow guessing."""
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.cache import cache
+from django.urls import reverse
+
+LOGIN = "/accounts/login/"
+PASSWORD = "a long enough word for tests"
+
+
+@pytest.fixture
+def person(db):
+    cache.clear()
+    return get_user_model().objects.create_user("ada", password=PASSWORD)
+
+
+def test_pages_need_a_log_in(client, db):
+    for name in ("home", "scans", "thresholds", "reports", "setup", "help", "account", "trail"):
+        answer = client.get(reverse(name))
+        assert answer.status_code == 302, name
+        assert answer.url.startswith(LOGIN), name
+
+
+def test_machines_are_told_401(client, db):
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 401
+    assert client.get("/api/v1/attempts/1").status_code in (401, 404)
+
+
+def test_metrics_for_a_superuser_or_the_bearer(client, settings, db):
+    settings.METRICS_TOKEN = "t" * 40
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    answer = client.get("/metrics", headers={"Authorization": "Bearer " + "t" * 40})
+    assert answer.status_code == 200
+    assert b"qc_queue_reachable" in answer.content
+    client.force_login(get_user_model().objects.create_user("eve"))
+    assert client.get("/metrics").status_code == 401
+
+
+def test_the_policy_allows_no_inline_code(client, db):
+    policy = client.get(LOGIN)["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_passwords_are_hashed_with_argon2(person):
+    assert person.password.startswith("argon2")
+
+
+def test_the_right_password_opens_and_nobody_signs_up(client, person):
+    assert client.post("/accounts/signup/", {"username": "me"}).status_code in (200, 302, 403)
+    assert get_user_model().objects.count() == 1
+    answer = client.post(LOGIN, {"login": "ada", "password": PASSWORD})
+    assert answer.status_code == 302
+    assert answer.url == reverse("home")
+
+
+def test_guessing_is_slowed_down(client, person):
+    for _ in range(5):
+        client.post(LOGIN, {"login": "ada", "password": "guess"})
+    late = client.post(LOGIN, {"login": "ada", "password": PASSWORD})
+    assert late.status_code in (200, 429)
+    assert "_auth_user_id" not in client.session
+
+
+def test_two_factor_pages_are_there(client, person):
+    client.force_login(person)
+    assert client.get(reverse("mfa_index")).status_code == 200

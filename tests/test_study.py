@@ -1,0 +1,43 @@
+"""The synthetic study: the same seed gives the same people, contrasts look like themselves."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import zoom
+
+from inference import study
+from inference.deface.template import template_brain
+
+
+@pytest.fixture(scope="module")
+def first():
+    return study.head(study.Person(3, 5))
+
+
+def test_a_person_follows_from_seed_and_number_alone(first):
+    again, affine = study.head(study.Person(3, 5))
+    np.testing.assert_array_equal(again, first[0])
+    np.testing.assert_array_equal(affine, first[1])
+
+
+def test_other_people_are_other_people(first):
+    other, _ = study.head(study.Person(7, 5))  # the same contrast
+    assert other.shape == first[0].shape
+    assert np.corrcoef(other.ravel()[::7].astype(float), first[0].ravel()[::7].astype(float))[0, 1] < 0.98
+
+
+def test_a_study_has_every_kind_of_outcome():
+    made = list(study.people(48))
+    assert len(made) == 48
+    assert {person.suffix for person in made} == {"T1w", "T2w", "FLAIR"}
+    assert {person.fault for person in made} == {*study.FAULTS, "site"}
+    assert made[0].fault == "site"  # the first scan goes the whole way
+
+
+def test_fluid_is_bright_in_t2w_and_dark_in_flair():
+    template, brain = study._sources()
+    ventricle = zoom(template_brain(), 2, order=0) & (template < 120) & (brain > 0.99)
+    white = (template > 340) & (brain > 0.99)
+    rng = np.random.default_rng(0)
+    for suffix, brighter in (("T1w", False), ("T2w", True), ("FLAIR", False)):
+        image = study._contrast(template, brain, suffix, rng)
+        assert bool(image[ventricle].mean() > image[white].mean()) is brighter
