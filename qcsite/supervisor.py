@@ -37,6 +37,7 @@ class Child:
     argv: list[str]
     patience: float = 5.0
     once: bool = False
+    quiet: bool = False  # what it prints is not for people
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen | None = None
     failures: int = 0
@@ -49,6 +50,7 @@ class Child:
             env={**os.environ, **self.environment},
             cwd=MANAGE.parent,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if self.quiet else None,
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
@@ -201,7 +203,7 @@ def queue_child(socket: Path, folder: Path) -> Child:
         "--loglevel",
         "warning",
     ]
-    return Child("queue", [str(binary), *options])
+    return Child("queue", [str(binary), *options], quiet=True)
 
 
 def queue_answers(url: str) -> bool:
