@@ -131,9 +131,19 @@ def _sources():
 
 def _head_alone(average):
     """The head without the traces of frames and headphones that an average of many scans keeps."""
-    solid, _ = label(binary_opening(average > 45, iterations=3))
+    head = (average > 45) & ~_frames(average)
+    solid, _ = label(binary_opening(head, iterations=3))
     sizes = np.bincount(solid.ravel())[1:]
-    return binary_dilation(solid == 1 + int(np.argmax(sizes)), iterations=4)
+    return binary_dilation(solid == 1 + int(np.argmax(sizes)), iterations=4) & ~_frames(average)
+
+
+def _frames(average):
+    """Faint voxels (bool) before and around the eyes, where some of the people averaged wore a frame."""
+    x, y, z = np.ogrid[: average.shape[0], : average.shape[1], : average.shape[2]]
+    nose = (np.abs(x - 88) < 19) & (z < 95)
+    around_eyes = (y > 203) & (z > 70) & (z < 138) & (x > 20) & (x < 156) & ~nose
+    faint = 85 * gaussian_filter(around_eyes.astype(np.float32), (5, 4, 5))
+    return gaussian_filter(average, 0.7) < faint
 
 
 def _places(rng, shape, zooms):
