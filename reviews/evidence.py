@@ -5,6 +5,7 @@ from statistics import median
 
 from django.db.models import OuterRef, Subquery
 
+from inference.truth import CLASSES
 from reviews.actions import consequences
 from reviews.models import Attempt, Mode, Prediction, Verdict
 from reviews.states import UNDECIDED
@@ -20,13 +21,13 @@ RECENT = 2000
 def judged_cases() -> list[Judged]:
     """The latest scans with both a person's verdict and a sound prediction; the person is the truth."""
     latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
-    fields = [f"p_{name}" for name in ("pass", "face", "brain", "both")]
+    fields = [f"p_{name}" for name in CLASSES]
     columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
     decisions = Verdict.objects.standing().filter(kind="decision", gold=False).exclude(mode=Mode.PRACTICE)
     rows = decisions.annotate(**columns).order_by("-pk").values_list("klass", *columns)[:MOST_CASES]
     cases = []
     for klass, *values in rows:
-        shares = dict(zip(("pass", "face", "brain", "both"), values, strict=True))
+        shares = dict(zip(CLASSES, values, strict=True))
         if sound(shares):
             cases.append(Judged(shares, klass))
     return cases

@@ -9,6 +9,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from inference.truth import CLASSES
 from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
 from reviews.states import WORKING, Status
 from reviews.thresholds import Interval, wilson
@@ -184,7 +185,7 @@ def days(datasets) -> list[dict]:
 
 def _day(date, classes: dict[str, int], most: int) -> dict:
     parts, start = [], 0.0
-    for name in ("pass", "face", "brain", "both"):
+    for name in CLASSES:
         width = 100 * classes[name] / most if most else 0.0
         parts.append({"name": name, "count": classes[name], "start": start, "width": width})
         start += width

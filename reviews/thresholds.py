@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Self
 
-CLASSES = ("pass", "face", "brain", "both")
+from inference.truth import CLASSES
+
 FAILURES = ("face", "brain", "both")
 SUM_TOLERANCE = 1e-3
 Z95 = 1.959963984540054

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import Prefetch
 
+from inference.truth import CLASSES
 from reviews.models import Attempt, Dataset, Prediction, TriageRecord, Verdict
 
 CHUNK = 500
@@ -101,7 +102,7 @@ def said(triages: list[TriageRecord]) -> dict:
     prediction: Prediction | None = last.prediction if last else None
     return {
         "model": prediction.model_version.version if prediction else None,
-        **{f"p_{name}": getattr(prediction, f"p_{name}", None) for name in ("pass", "face", "brain", "both")},
+        **{f"p_{name}": getattr(prediction, f"p_{name}", None) for name in CLASSES},
         "in_distribution": prediction.in_distribution if prediction else None,
         "thresholds": last.threshold_set.version if last else None,
         "route": last.route if last else None,
