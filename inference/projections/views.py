@@ -1,5 +1,6 @@
 """All pictures of one defaced volume that a person sees, and their files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def save_views(folder, views):
 
 
 def _coloured(scene, hit, angle):
-    cut = surface.cut_share(scene, hit, angle)[..., None]
+    cut = surface.cut_share(scene, hit, angle)
+    hit = replace(hit, normal=surface.evened(hit, cut))
+    cut = cut[..., None]
     return surface.shade(hit, surface.SKIN * (1 - cut) + surface.CUT * cut)
 
 
