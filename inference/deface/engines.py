@@ -122,12 +122,21 @@ def external_engines(path: str | os.PathLike | None) -> dict[str, External]:
 ENGINES = {engine.name: engine for engine in (Niimath(), Quickshear())}
 
 
+def engine_names() -> list[str]:
+    """Every engine that can be used here."""
+    return sorted(_engines())
+
+
 def engine_called(name: str):
     """The engine of this name: embedded, or described in the file named by QC_ENGINES."""
-    engines = external_engines(os.environ.get("QC_ENGINES")) | ENGINES
+    engines = _engines()
     if name not in engines:
         raise EngineError(f"no engine called {name!r} (there are {', '.join(sorted(engines))})")
     return engines[name]
+
+
+def _engines():
+    return external_engines(os.environ.get("QC_ENGINES")) | ENGINES
 
 
 def _filled(word, words):

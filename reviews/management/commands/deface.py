@@ -19,11 +19,12 @@ class Command(BaseCommand):
         parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
 
     def handle(self, *args, **options) -> None:
-        from inference.deface import ENGINES, PLANS, run
+        from inference.deface import PLANS, run
+        from inference.deface.engines import engine_names
         from inference.storage import plain
 
         source, target = options["source"], options["target"]
-        for kind, known in (("engine", ENGINES), ("plan", PLANS)):
+        for kind, known in (("engine", engine_names()), ("plan", PLANS)):
             if options[kind] not in known:
                 raise CommandError(f"--{kind} {options[kind]}: not one of {', '.join(sorted(known))}")
         if target.exists() and (target.samefile(source) or not options["force"]):
