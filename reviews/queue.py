@@ -45,7 +45,10 @@ def wake(status: Status, attempt_id: int) -> None:
 def enqueue(job: str, argument: int | Sequence[int]) -> bool:
     """Put one job on the queue; a queue that is down is logged and found again by requeue_stalled."""
     try:
-        django_rq.get_queue(QUEUE).enqueue(job, argument, job_timeout=JOB_SECONDS, result_ttl=0)
+        ahead = job != DEFACE  # what is begun is finished first: people can start before all is defaced
+        django_rq.get_queue(QUEUE).enqueue(
+            job, argument, job_timeout=JOB_SECONDS, result_ttl=0, at_front=ahead
+        )
     except (RedisError, OSError) as error:
         log.warning("queue unreachable, %s for %s waits for requeue_stalled: %s", job, argument, error)
         return False

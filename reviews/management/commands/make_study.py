@@ -2,17 +2,34 @@
 
 import os
 import signal
+import time
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
-from reviews import ingest
+from reviews import actions, ingest
 from reviews.models import Attempt, Dataset
 from reviews.states import Status
 
 HASTE = 2  # so many people are made at full speed, the others when workers leave room
 EVERY = 4
+PATIENCE_SECONDS = 1800
+UNMEASURED = [Status.TO_DEFACE, Status.TO_RENDER]
+CLASS_OF = {
+    "site": None,
+    "none": "pass",
+    "face": "face",
+    "eyes": "face",
+    "brain": "brain",
+    "both": "both",
+}
+EXPLAINED = {
+    "pass": "Eyes, nose and mouth are gone; the cut stays off the brain.",
+    "face": "The mask lies too far forward or too low: something recognisable is left.",
+    "brain": "The mask lies too far back: the face is gone, and brain with it.",
+    "both": "The mask is tilted: it took brain from the forehead and left the face.",
+}
 
 
 class Command(BaseCommand):
@@ -40,6 +57,7 @@ class Command(BaseCommand):
             close_old_connections()
             if person.number % EVERY == 0 or person.number in (1, count):
                 self._tell(person.number, count, dataset)
+        self._declare_practice(study.people(count, options["seed"]), dataset)
         self.stdout.write("The study is complete.")
 
     def _take(self, person, study, dataset) -> None:
@@ -53,6 +71,24 @@ class Command(BaseCommand):
         line = ingest.take(candidate, dataset, actor=None)
         if line.outcome == "failed":
             self.stderr.write(f"{line.path}: {line.reason}")
+
+    def _declare_practice(self, people, dataset) -> None:
+        """First attempts whose measured class is the one that was meant become practice cases."""
+        mine = Attempt.objects.filter(dataset=dataset, number=1)
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while mine.filter(status__in=UNMEASURED).exists() and time.monotonic() < limit:
+            time.sleep(2)
+        meant = {person.name.rsplit("/", 1)[-1]: CLASS_OF[person.fault] for person in people}
+        for attempt in mine.filter(gold__isnull=True).select_related("scan"):
+            truth = meant.get(attempt.scan.name)
+            if truth is not None and attempt.measurements.get("class") == truth:
+                actions.make_gold(
+                    actor=None,
+                    attempt_id=attempt.pk,
+                    truth=truth,
+                    practice=True,
+                    explanation=EXPLAINED[truth],
+                )
 
     def _tell(self, done: int, count: int, dataset) -> None:
         mine = Attempt.objects.filter(dataset=dataset)
