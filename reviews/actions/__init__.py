@@ -5,6 +5,7 @@ An actor is a user, or None for the software itself. Each refusal is a `Refused`
 
 from reviews.actions.core import NotAllowed, NotLeased, Refused, StaleState, TooEarly
 from reviews.actions.cutoffs import active_thresholds
+from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
@@ -64,6 +65,7 @@ __all__ = [
     "drop_gold",
     "finish_deface",
     "finish_render",
+    "freeze_testset",
     "grant",
     "heartbeat",
     "issue_token",

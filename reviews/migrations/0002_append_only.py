@@ -6,11 +6,11 @@ from reviews import append_only
 
 
 def forward(apps, schema_editor):
-    append_only.protect(schema_editor.connection)
+    append_only.protect(schema_editor.connection, append_only.TABLES)
 
 
 def backward(apps, schema_editor):
-    append_only.unprotect(schema_editor.connection)
+    append_only.unprotect(schema_editor.connection, append_only.TABLES)
 
 
 class Migration(migrations.Migration):

@@ -10,6 +10,7 @@ from reviews.models.decisions import (
     TriageRecord,
     Verdict,
 )
+from reviews.models.learning import FrozenCase, FrozenSet
 from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
 from reviews.models.preferences import Preference
 from reviews.models.scans import Attempt, Scan
@@ -22,6 +23,8 @@ __all__ = [
     "AuditEvent",
     "AuditHead",
     "Dataset",
+    "FrozenCase",
+    "FrozenSet",
     "GoldItem",
     "Lease",
     "Membership",
