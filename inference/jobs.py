@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from inference.projections.network import RENDER_VERSION as NETWORK_VERSION
+from inference.projections.network import NetworkInput
 from inference.storage import load_inputs, network_inputs, plain, replacing, save_inputs
 from inference.volumes import VolumeError, content_hash, read_volume
 from reviews import actions
@@ -245,7 +246,7 @@ def _inputs_or_error(attempt: Attempt):
     return kept[0] if _guarded(attempt, work) else None
 
 
-def _predict(ready: list[tuple[Attempt, object]]) -> int:
+def _predict(ready: list[tuple[Attempt, NetworkInput]]) -> int:
     """One batch through the network. Bad weights: nothing is known, so every attempt of it is referred."""
     from inference.checkpoint import CheckpointError
 
@@ -261,8 +262,21 @@ def _predict(ready: list[tuple[Attempt, object]]) -> int:
             _fail(attempt, type(error).__name__, f"{attempt.scan.name}: {error or type(error).__name__}")
         return 0
     model = known_model(network)
+    _predict_in_the_shadow(ready)
     pairs = zip(ready, results, strict=True)
     return sum(_guarded(attempt, _recorder(model, inputs, result)) for (attempt, inputs), result in pairs)
+
+
+def _predict_in_the_shadow(ready: list[tuple[Attempt, NetworkInput]]) -> None:
+    """Candidates answer too; what they say is kept and routes nothing, and their failure stops nothing."""
+    for model in ModelVersion.objects.filter(state=ModelVersion.State.SHADOW):
+        try:
+            results = load_classifier(model.weights_path).predict([inputs for _, inputs in ready])
+        except Exception:
+            log.exception("model %s cannot run in the shadow", model.version)
+            continue
+        for (attempt, _), result in zip(ready, results, strict=True):
+            actions.record_shadow(attempt=attempt, model=model, finding=_finding(result))
 
 
 def known_model(network) -> ModelVersion:
@@ -282,19 +296,22 @@ def known_model(network) -> ModelVersion:
 def _recorder(model: ModelVersion, inputs, result) -> Callable[[Attempt], None]:
     def work(attempt: Attempt) -> None:
         pictures = _save_saliency(attempt, model, inputs, result)
-        finding = actions.Finding(
-            probabilities=result.probabilities,
-            with_ears=result.probabilities_for(ears=True),
-            attributes=result.attributes,
-            remains=result.remains,
-            in_distribution=bool(result.in_distribution),
-            render_version=NETWORK_VERSION,
-        )
         actions.record_prediction(
-            actor=None, attempt=attempt, model=model, finding=finding, saliency=pictures
+            actor=None, attempt=attempt, model=model, finding=_finding(result), saliency=pictures
         )
 
     return work
+
+
+def _finding(result) -> actions.Finding:
+    return actions.Finding(
+        probabilities=result.probabilities,
+        with_ears=result.probabilities_for(ears=True),
+        attributes=result.attributes,
+        remains=result.remains,
+        in_distribution=bool(result.in_distribution),
+        render_version=NETWORK_VERSION,
+    )
 
 
 def _save_saliency(attempt: Attempt, model: ModelVersion, inputs, result) -> list[str]:

@@ -12,13 +12,13 @@ from tests.test_predict import SMALL
 JOINT = {"pass": 0, "face": 1, "brain": 4}  # index face + 2 * ears + 4 * brain
 
 
-def sure_of(klass: str, folder: Path) -> Path:
+def sure_of(klass: str, folder: Path, *, loud: float = 60.0) -> Path:
     """Weights in `folder` whose calibration outshouts the network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     facts = checkpoint.Facts(
         config=dataclasses.asdict(SMALL),
-        calibration={"temperature": 1.0, "bias": [60.0 * (index == JOINT[klass]) for index in range(8)]},
+        calibration={"temperature": 1.0, "bias": [loud * (index == JOINT[klass]) for index in range(8)]},
         valid_below=-1e9,
         created="2026-01-01",
     )

@@ -40,6 +40,7 @@ from reviews.actions.versions import (
     consequences,
     register_model,
     save_thresholds,
+    shadow_model,
 )
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "revoke",
     "revoke_token",
     "save_thresholds",
+    "shadow_model",
     "unassign",
     "undo_verdict",
     "undoable",

@@ -4,7 +4,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from reviews import audit
-from reviews.actions.core import advance
+from reviews.actions.core import Refused, advance
 from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
 from reviews.actions.triage import context_of, probabilities_of, retriage, retriageable
 from reviews.models import ModelVersion, Prediction, ThresholdSet
@@ -70,6 +70,7 @@ def register_model(
     name: str = "",
     metrics=None,
     data_summary=None,
+    weights_path: str = "",
 ) -> ModelVersion:
     """Know a model by the hash of its weights; the first one becomes the current one."""
     first = not ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exists()
@@ -81,6 +82,7 @@ def register_model(
             "class_order": class_order,
             "metrics": metrics or {},
             "data_summary": data_summary or {},
+            "weights_path": weights_path,
             "state": ModelVersion.State.CURRENT if first else ModelVersion.State.CANDIDATE,
         },
     )
@@ -93,6 +95,8 @@ def register_model(
 def activate_model(*, actor, model: ModelVersion) -> int:
     """An administrator promotes a model: undecided attempts are classified again; returns how many."""
     require_permission(actor, "reviews.change_modelversion")
+    if model.weights_path:
+        _require_evidence(model)
     old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
     ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
         state=ModelVersion.State.RETIRED
@@ -103,6 +107,28 @@ def activate_model(*, actor, model: ModelVersion) -> int:
     for attempt in waiting:
         advance(attempt, Event.RECLASSIFIED, actor=actor, noted={"model": model.version})
     return len(waiting)
+
+
+@transaction.atomic
+def shadow_model(*, actor, model: ModelVersion) -> None:
+    """A candidate runs beside the current model and routes nothing."""
+    require_permission(actor, "reviews.change_modelversion")
+    states = (ModelVersion.State.CANDIDATE, ModelVersion.State.RETIRED)
+    if ModelVersion.objects.filter(pk=model.pk, state__in=states).update(state=ModelVersion.State.SHADOW):
+        _audit_model(model, "model_shadowed", actor=actor, before=None)
+
+
+def _require_evidence(model: ModelVersion) -> None:
+    """A model trained here is promoted only by a frozen test on which it is no worse than the current one."""
+    new, old = (model.metrics.get(name) or {} for name in ("frozen_test", "current_on_frozen_test"))
+    if not new.get("cases"):
+        raise Refused("This model has no figures from a frozen test set, so it cannot be promoted.")
+    if new["accuracy"] < old["accuracy"] or new["missed_failures"] > old["missed_failures"]:
+        raise Refused(
+            f"On {new['cases']} frozen test cases this model is right in {new['accuracy']:.1%} and misses "
+            f"{new['missed_failures']} failures; the current one in {old['accuracy']:.1%} and "
+            f"{old['missed_failures']}. It cannot be promoted."
+        )
 
 
 def _audit_model(model: ModelVersion, action: str, *, actor, before) -> None:
