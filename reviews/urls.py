@@ -13,6 +13,7 @@ bench_urls = [
 
 work_urls = [
     path("work/verdicts/", work.verdicts, name="work-verdicts"),
+    path("work/pictures/", pictures.sheaf, name="work-pictures"),
     path("work/renew/", work.renew, name="work-renew"),
     path("work/release/", work.release, name="work-release"),
     path("work/practise/", work.practise, name="work-practise"),

@@ -74,6 +74,34 @@ def test_files_are_for_members_alone_and_never_for_a_shared_cache(browse, cast, 
         assert browse().get(url).status_code == 302
 
 
+def unpack(content: bytes) -> dict:
+    length = int.from_bytes(content[:4], "big")
+    at, found = 4 + length, {}
+    for row in json.loads(content[4:at]):
+        found[row["attempt"], row["name"]] = content[at : at + row["bytes"]]
+        at += row["bytes"]
+    assert at == len(content)
+    return found
+
+
+def test_a_sheaf_holds_only_what_the_person_may_see(browse, cast, shown, settings):
+    Attempt.objects.filter(pk=shown.pk).update(view_names=["front", "saliency_front", "left"])
+    folder = settings.DATA_DIR / shown.views_dir
+    Image.new("L", (8, 9)).save(folder / "saliency_front.webp")
+    names = ["front", "front-thumb", "saliency_front", "left", "../../secret", 7]
+    body = {"wanted": [{"attempt": shown.pk, "names": names}, {"attempt": 999, "names": names}]}
+    mine = post(browse(cast.reviewer), reverse("work-pictures"), body)
+    assert mine["Cache-Control"] == "private, no-store"
+    assert unpack(mine.content) == {
+        (shown.pk, "front"): (folder / "front.webp").read_bytes(),
+        (shown.pk, "front-thumb"): (folder / "front.thumb.webp").read_bytes(),
+    }
+    assert unpack(post(browse(cast.stranger), reverse("work-pictures"), body).content) == {}
+    assert post(browse(), reverse("work-pictures"), body).status_code == 401
+    assert post(browse(cast.reviewer), reverse("work-pictures"), {"wanted": [7]}).status_code == 200
+    assert post(browse(cast.reviewer), reverse("work-pictures"), {"wanted": "x"}).status_code == 400
+
+
 def test_an_old_address_shows_nothing(browse, cast, shown):
     old = picture_url(shown, "front")
     Attempt.objects.filter(pk=shown.pk).update(render_version="render-2")

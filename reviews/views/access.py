@@ -12,6 +12,7 @@ from reviews.actions import Refused
 from reviews.models import Attempt, Dataset, Mode, Scan
 
 MOST_JSON_BYTES = 1_000_000
+PICTURE_FIELDS = ("views_dir", "view_names", "render_version", "output_sha256", "status", "dataset_id")
 
 
 def json_view(view: Callable) -> Callable:
@@ -95,6 +96,16 @@ def get_attempt(user, pk: int) -> Attempt:
     return get_object_or_404(rows, pk=pk)
 
 
+def get_pictured(user, pk: int) -> Attempt:
+    """An attempt with no more than its pictures need: this is asked many times a page."""
+    return get_object_or_404(Attempt.objects.visible_to(user).only(*PICTURE_FIELDS), pk=pk)
+
+
+def get_many_pictured(user, pks: list[int]) -> list[Attempt]:
+    """Those of the attempts that the user may see, with no more than their pictures need."""
+    return list(Attempt.objects.visible_to(user).filter(pk__in=pks).only(*PICTURE_FIELDS))
+
+
 def get_scan(user, pk: int) -> Scan:
     """A scan of a dataset the user is a member of."""
     return get_object_or_404(Scan.objects.visible_to(user).select_related("dataset"), pk=pk)
@@ -104,6 +115,8 @@ __all__ = [
     "get_attempt",
     "get_dataset",
     "get_managed",
+    "get_many_pictured",
+    "get_pictured",
     "get_queue",
     "get_scan",
     "integers",

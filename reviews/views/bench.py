@@ -82,6 +82,7 @@ def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
             "first": reverse("work-one", args=[first.pk]) if first else "",
             "verdicts": reverse("work-verdicts"),
             "undo": reverse("work-undo", args=[dataset.slug, mode]),
+            "pictures": reverse("work-pictures"),
             "renew": reverse("work-renew"),
             "release": reverse("work-release"),
             "practise": reverse("work-practise"),

@@ -1,6 +1,8 @@
 """Protected files: pictures, slices and volumes, each behind the right to its dataset."""
 
 import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -11,7 +13,14 @@ from django.views.decorators.http import require_GET
 from inference.volumes import VolumeError
 from reviews import sprites
 from reviews.models import Attempt, Verdict
-from reviews.views.access import get_attempt, login_required
+from reviews.views.access import (
+    get_attempt,
+    get_many_pictured,
+    get_pictured,
+    json_view,
+    login_required,
+    number,
+)
 
 YEAR = 365 * 24 * 3600
 VIEW_LABELS = {
@@ -32,6 +41,8 @@ VIEW_LABELS = {
 REMOVED = "removed_"
 SALIENCY = "saliency"
 SMALL = "-thumb"
+MOST_SHEAF_ITEMS = 48
+MOST_SHEAF_VIEWS = 24
 
 
 def token(attempt: Attempt) -> str:
@@ -77,14 +88,57 @@ def opinion_is_open(user, attempt: Attempt) -> bool:
 @require_GET
 def picture(request: HttpRequest, pk: int, version: str, view: str) -> HttpResponse:
     """One view as WebP."""
-    attempt = get_attempt(request.user, pk)
-    small = view.endswith(SMALL)
-    view = view.removesuffix(SMALL)
+    attempt = get_pictured(request.user, pk)
+    name, view = view, view.removesuffix(SMALL)
     if version != token(attempt) or view not in attempt.view_names:
         raise Http404("There is no such picture of this attempt.")
     if view.startswith(SALIENCY) and not opinion_is_open(request.user, attempt):
         raise Http404("The model's opinion is shown after the first judgement.")
-    return send(attempt.views_path / (f"{view}.thumb.webp" if small else f"{view}.webp"), "image/webp")
+    return send(path_of(attempt, name), "image/webp")
+
+
+@json_view
+def sheaf(request: HttpRequest, body: dict) -> HttpResponse:
+    """Many pictures in one answer: 4 bytes of length, an index in JSON, then the WebP files one after the other.
+
+    A picture that is missing or not for this person is left out; the page then asks for it alone and is told why.
+    """
+    wanted = body.get("wanted")
+    if not isinstance(wanted, list) or not 0 < len(wanted) <= MOST_SHEAF_ITEMS:
+        raise ValueError(f"From 1 to {MOST_SHEAF_ITEMS} items are needed.")
+    names = {
+        number(row.get("attempt"), 1, 2**62): row.get("names") for row in wanted if isinstance(row, dict)
+    }
+    index, contents = [], []
+    for attempt in get_many_pictured(request.user, list(names)):
+        for name, content in contents_of(attempt, names[attempt.pk]):
+            index.append({"attempt": attempt.pk, "name": name, "bytes": len(content)})
+            contents.append(content)
+    head = json.dumps(index).encode()
+    response = HttpResponse(
+        len(head).to_bytes(4, "big") + head + b"".join(contents), "application/octet-stream"
+    )
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def contents_of(attempt: Attempt, names: object) -> Iterator[tuple[str, bytes]]:
+    """The files of the named views that are there."""
+    for name in names[:MOST_SHEAF_VIEWS] if isinstance(names, list) else ():
+        view = str(name).removesuffix(SMALL)
+        if view not in attempt.view_names or view.startswith(SALIENCY):
+            continue
+        try:
+            yield name, path_of(attempt, str(name)).read_bytes()
+        except OSError:
+            continue  # asked for alone it ends in a 404 that the page shows
+
+
+def path_of(attempt: Attempt, name: str) -> Path:
+    """The file of a view, or of its thumbnail."""
+    return attempt.views_path / (
+        f"{name.removesuffix(SMALL)}.thumb.webp" if name.endswith(SMALL) else f"{name}.webp"
+    )
 
 
 @login_required

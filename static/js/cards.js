@@ -9,6 +9,7 @@ export function picture(view, name, width, url = view.url) {
   image.draggable = false;
   image.alt = `${name}: ${view.label}`;
   image.src = url;
+  image.decode().catch(() => {}); // ready to be painted before its page is shown; the card itself reports a failure
   return image;
 }
 

@@ -5,6 +5,7 @@ import { Enlarger } from "./enlarge.js";
 import { Exposure } from "./exposure.js";
 import { fit, pageSize } from "./fit.js";
 import { listen } from "./keys.js";
+import { drop, gather } from "./sheaf.js";
 import { setUpHelp } from "./help.js";
 
 const config = readConfig();
@@ -38,8 +39,15 @@ function layout() {
 
 async function fetchPage() {
   const items = await desk.fetchItems(pageSize(window.innerWidth, window.innerHeight));
+  await gather(config.urls.pictures, items, gridNames);
   if (items.length) upcoming.push(items.map((item) => card(template, item)));
   exhausted = items.length === 0;
+}
+
+/** What a card shows: the front large, the others small. */
+function gridNames(item) {
+  const { front, below } = cardViews(item);
+  return [front?.name, ...below.map((view) => `${view.name}-thumb`)].filter(Boolean);
 }
 
 function ahead() {
@@ -126,7 +134,8 @@ function accept() {
     return;
   }
   desk.decide(decisions());
-  nextPage();
+  const judged = cards;
+  nextPage().then(() => judged.forEach((element) => drop(element.item)));
 }
 
 function tick() {

@@ -7,6 +7,7 @@ import { setUpHelp } from "./help.js";
 import { listen } from "./keys.js";
 import { post } from "./net.js";
 import { nonces } from "./outbox.js";
+import { drop, gather } from "./sheaf.js";
 import { SliceViewer, sheet } from "./slices.js";
 import { showSolid } from "./solid.js";
 
@@ -42,6 +43,7 @@ function ahead() {
   if (fetching || upcoming.length >= AHEAD - 1) return fetching;
   fetching = desk
     .fetchItems(AHEAD - upcoming.length)
+    .then((items) => gather(config.urls.pictures, items, (one) => one.views.map((view) => view.name)))
     .then((items) => upcoming.push(...items.map(prepare)))
     .finally(() => {
       fetching = null;
@@ -181,7 +183,8 @@ function decide(mark) {
   }
   desk.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);
   if (document.activeElement === byId("note")) byId("note").blur();
-  next();
+  const judged = item;
+  next().then(() => drop(judged));
 }
 
 async function practise(mark, activeMs) {

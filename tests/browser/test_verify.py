@@ -180,6 +180,7 @@ def test_by_mouse_and_touch(enter, cast, scans):
 def test_a_picture_that_does_not_load_cannot_be_accepted(enter, cast, scans):
     made = scans(2)
     person = enter(cast.reviewer)
+    person.page.route("**/work/pictures/", lambda route: route.fulfill(status=200, body=b""))
     person.page.route("**/front.webp", lambda route: route.fulfill(status=200, body=b"no picture"))
     page = person.go("/verify/trial/")
     expect(page.locator(".card.broken")).to_have_count(2)
