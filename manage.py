@@ -88,7 +88,7 @@ def install(requirements: Path) -> None:
                 give_up(
                     "the virtual environment could not be made; on Debian: apt-get install python3.11-venv"
                 )
-        say(f"Installing {requirements.name} (once; takes a minute or so) …")
+        say(f"Installing {requirements.name} (once; takes a few minutes) …")
         if pip_install(requirements) != 0:
             give_up("the installation failed, see above; the next start goes on from here")
         stamp, digest = stamp_of(requirements)
