@@ -1,6 +1,7 @@
 """The whole site on one machine, from the embedded queue to the web server, until it is asked to stop."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -49,6 +50,7 @@ def run(
     """
     _environment()
     with Lock(settings.DATA_DIR / "supervisor.lock"):
+        _probe(shape)
         supervisor = Supervisor([])
         supervisor.stop_on_signals()
         try:
@@ -56,6 +58,18 @@ def run(
             supervisor.run()
         finally:
             supervisor.stop()
+
+
+def _probe(shape):
+    """Say at once, and in plain words, that the address cannot be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((shape.host, shape.port))
+        except OSError as error:
+            raise SupervisorError(
+                f"{shape.host}:{shape.port} cannot be listened on ({error.strerror}); choose another --port"
+            ) from error
 
 
 def _environment():

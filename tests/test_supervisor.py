@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qcsite import site
 from qcsite.supervisor import Child, Lock, Supervisor, SupervisorError, queue_answers, queue_child
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,17 @@ def test_one_site_a_data_folder(tmp_path):
         pass
     with Lock(tmp_path / "lock"):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(settings, tmp_path, monkeypatch):
+    for name in ("QC_DATA_DIR", "QC_HASHED_STATIC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+    settings.DATA_DIR = tmp_path
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shape = site.Shape(port=taken.getsockname()[1])
+        with pytest.raises(SupervisorError, match="choose another --port"):
+            site.run(shape, announce=pytest.fail)
+    assert not (tmp_path / "queue").exists()
 
 
 def test_a_child_that_dies_is_started_again(supervised):
