@@ -219,3 +219,16 @@ def test_keys_are_refused_where_two_are_the_same(browse, cast, dataset):
     client.post(reverse("account"), {"key-face": "j"})
     bench = text(client.get(reverse("verify", args=[dataset.slug])))
     assert '"face": ["j"]' in bench
+
+
+def test_the_administration_shows_qc_state_and_changes_none(browse, cast, make):
+    attempt = make()
+    client = browse(cast.root)
+    assert client.get("/admin/").status_code == 200
+    page = reverse("admin:reviews_attempt_change", args=[attempt.pk])
+    assert client.get(page).status_code == 200
+    assert client.post(page, {"status": "passed"}).status_code == 403
+    assert client.get(reverse("admin:reviews_verdict_add")).status_code == 403
+    assert client.post(reverse("admin:reviews_scan_delete", args=[attempt.scan_id])).status_code == 403
+    assert now(attempt).status == Status.VERIFY
+    assert browse(cast.manager).get("/admin/").status_code == 302

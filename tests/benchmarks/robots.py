@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tests.benchmarks.server import reviewer, say, spread, workbench
+from tests.benchmarks.server import load, reviewer, say, spread, workbench
 
 CLASSES = ["pass"] * 18 + ["face", "unsure"]
 
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--think", type=float, default=0, help="seconds a robot looks before each request")
     parser.add_argument("--single", action="store_true", help="one request per verdict, as in visual QC")
     options = parser.parse_args()
+    say(load())
     with workbench(options.attempts, waiting=options.attempts // 2) as (address, dataset):
         tally = Tally()
         sessions = [(f"robot-{n}", reviewer(dataset, f"robot-{n}")[1]) for n in range(options.reviewers)]

@@ -123,6 +123,11 @@ def spread(times: Sequence[float]) -> str:
     return f"median {at[0]:6.1f} ms, p95 {at[1]:6.1f} ms, worst {ordered[-1]:6.1f} ms of {len(ordered)}"
 
 
+def load() -> str:
+    """How busy the machine is with other things; figures of a busy machine are not the software's."""
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start"
+
+
 def say(words: str) -> None:
     """A line on the terminal."""
     sys.stdout.write(words + "\n")

@@ -8,7 +8,7 @@ allows with no minimum exposure and with the default of 1.5 s.
 import argparse
 import time
 
-from tests.benchmarks.server import reviewer, say, spread, workbench
+from tests.benchmarks.server import load, reviewer, say, spread, workbench
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.6, help="seconds between presses in visual QC")
     parser.add_argument("--seconds", type=float, default=30, help="how long each robot works")
     options = parser.parse_args()
+    say(load())
     with workbench(2 * options.waiting + 100, waiting=options.waiting) as (address, dataset):
         run(address, dataset, options)
 

@@ -1,0 +1,86 @@
+"""The administration: people and teams; everything else can be looked at there, never changed."""
+
+from django.contrib import admin
+
+from reviews.models import (
+    ApiToken,
+    Assignment,
+    Attempt,
+    AuditEvent,
+    Dataset,
+    GoldItem,
+    Lease,
+    Membership,
+    ModelVersion,
+    Prediction,
+    Referral,
+    Scan,
+    ThresholdSet,
+    TriageRecord,
+    Verdict,
+)
+
+admin.site.site_header = admin.site.site_title = "Defacing review"
+admin.site.index_title = "Administration"
+
+
+class ReadOnly(admin.ModelAdmin):
+    """Rows that only actions write."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request) -> bool:
+        """Never here."""
+        return False
+
+    def has_change_permission(self, request, obj=None) -> bool:
+        """Never here."""
+        return False
+
+    def has_delete_permission(self, request, obj=None) -> bool:
+        """Never here."""
+        return False
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly):
+    list_display = ("id", "scan", "number", "status", "plan", "route", "updated_at")
+    list_filter = ("status", "dataset")
+    list_select_related = ("scan",)
+    raw_id_fields = ("scan",)
+
+
+@admin.register(Scan)
+class ScanAdmin(ReadOnly):
+    list_display = ("id", "name", "subject", "suffix", "dataset")
+    list_filter = ("dataset",)
+    search_fields = ("subject", "name", "content_hash")
+    list_select_related = ("dataset",)
+
+
+@admin.register(Verdict)
+class VerdictAdmin(ReadOnly):
+    list_display = ("id", "attempt", "user", "kind", "klass", "mode", "created_at")
+    list_filter = ("kind", "klass", "mode")
+    list_select_related = ("attempt", "user")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnly):
+    list_display = ("seq", "at", "actor", "action", "object_kind", "object_id")
+    list_filter = ("action",)
+
+
+@admin.register(ThresholdSet)
+class ThresholdSetAdmin(ReadOnly):
+    list_display = ("version", "active", "note", "created_by", "created_at")
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnly):
+    list_display = ("name", "version", "state", "render_version", "created_at")
+
+
+for model in (ApiToken, Assignment, Dataset, GoldItem, Lease, Membership, Prediction, Referral, TriageRecord):
+    admin.site.register(model, ReadOnly)
