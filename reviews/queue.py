@@ -18,6 +18,7 @@ JOB_SECONDS = 900
 DEFACE = "inference.jobs.deface_attempt"
 RENDER = "inference.jobs.render_attempt"
 CLASSIFY = "inference.jobs.classify_attempts"
+ROUTE_ANEW = "inference.jobs.route_anew"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
 
 

@@ -31,7 +31,7 @@ EVENT_OF = {
 }
 STATUS_OF = {Route.VERIFY: Status.VERIFY, Route.REFER: Status.REFER}
 SALIENCY = "saliency_"
-CHUNK = 200
+CHUNK = 50
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,10 @@ def retriageable():
 
 
 def retriage(*, actor=None) -> dict[str, int]:
-    """Route undecided attempts under the active cut-offs; repeatable, resumes after an interruption."""
+    """Route undecided attempts under the active cut-offs; repeatable, resumes after an interruption.
+
+    In short transactions: reviewers go on judging meanwhile.
+    """
     cutoffs = active_thresholds()
     counts = {"verify": 0, "refer": 0, "fail": 0, "unchanged": 0}
     last = 0
@@ -143,8 +146,15 @@ def retriage(*, actor=None) -> dict[str, int]:
     while chunk := list(retriageable().filter(behind, pk__gt=last).order_by("pk")[:CHUNK]):
         last = chunk[-1].pk
         with transaction.atomic():
+            staying = []
             for attempt, prediction in _with_predictions(chunk):
-                counts[_reroute(attempt, prediction, cutoffs, actor)] += 1
+                decision = decide(attempt, prediction, cutoffs.cutoffs)
+                if STATUS_OF.get(decision.route) == attempt.state:
+                    staying.append((attempt, prediction, decision))
+                else:
+                    counts[_reroute(attempt, prediction, cutoffs, actor)] += 1
+            _stay(staying, cutoffs)
+            counts["unchanged"] += len(staying)
     return counts
 
 
@@ -156,20 +166,22 @@ def _with_predictions(attempts: list[Attempt]) -> list[tuple[Attempt, Prediction
 
 
 def _reroute(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, actor) -> str:
-    decision = decide(attempt, prediction, cutoffs.cutoffs)
     try:
         with transaction.atomic():
-            if STATUS_OF.get(decision.route) != attempt.state:
-                route(attempt, prediction, cutoffs, actor=actor)
-                return decision.route.value
-            _stay(attempt, prediction, cutoffs, decision)
+            route(attempt, prediction, cutoffs, actor=actor)
     except StaleState:
         return "unchanged"
-    return "unchanged"
+    return attempt.route
 
 
 def _keep(attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage) -> None:
-    TriageRecord.objects.create(
+    _record(attempt, prediction, cutoffs, decision).save()
+
+
+def _record(
+    attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage
+) -> TriageRecord:
+    return TriageRecord(
         attempt=attempt,
         prediction=prediction,
         threshold_set=cutoffs,
@@ -178,12 +190,14 @@ def _keep(attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet
     )
 
 
-def _stay(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, decision: Triage) -> None:
-    """The route is the same; the new cut-offs and reason are kept with it."""
-    _keep(attempt, prediction, cutoffs, decision)
-    Attempt.objects.filter(pk=attempt.pk, status=attempt.status).update(
-        triaged_under=cutoffs, route_reason=decision.reason.value
-    )
+def _stay(staying: list[tuple[Attempt, Prediction, Triage]], cutoffs: ThresholdSet) -> None:
+    """The routes are the same; the new cut-offs and reasons are kept with them."""
+    TriageRecord.objects.bulk_create(_record(*pair, cutoffs, decision) for *pair, decision in staying)
+    for reason in {decision.reason.value for *_, decision in staying}:
+        ids = [attempt.pk for attempt, _, decision in staying if decision.reason.value == reason]
+        Attempt.objects.filter(pk__in=ids, status__in=UNDECIDED).update(
+            triaged_under=cutoffs, route_reason=reason
+        )
 
 
 def _save_prediction(
