@@ -1,9 +1,13 @@
 """The whole site: log-in, administration, the review pages."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from qcsite.metrics import metrics
+
+# The administration has no log-in of its own: it would know neither second factors nor limits on guessing.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),

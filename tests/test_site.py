@@ -65,6 +65,13 @@ def test_guessing_is_slowed_down(client, person):
     assert "_auth_user_id" not in client.session
 
 
+def test_the_administration_has_no_log_in_of_its_own(client, person):
+    answer = client.post("/admin/login/", {"username": "ada", "password": PASSWORD})
+    assert answer.status_code == 302
+    assert answer.url.startswith(LOGIN)
+    assert "_auth_user_id" not in client.session
+
+
 def test_two_factor_pages_are_there(client, person):
     client.force_login(person)
     assert client.get(reverse("mfa_index")).status_code == 200
