@@ -53,6 +53,11 @@ def classify_attempts(attempt_ids: Sequence[int]) -> int:
         return _predict(ready) if ready else 0
 
 
+def route_anew(threshold_set_id: int) -> None:
+    """Route undecided attempts under the cut-offs in force; newer ones than those asked for are as good."""
+    log.info("cut-offs %s: %s", threshold_set_id, actions.retriage())
+
+
 def work_off(dataset_id: int, *, tell: Callable[[str], object] = log.info) -> int:
     """Do a dataset's waiting work here, without a queue, until nothing waits; returns the steps done."""
     steps = 0
@@ -216,12 +221,24 @@ def load_classifier(path: str):
 
 def classifier():
     """The current model; called before a worker forks it is warm for every job."""
-    return load_classifier(_current_weights())
+    current = _trained_here()
+    return registered_classifier(current) if current else load_classifier("")
 
 
-def _current_weights() -> str:
-    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).first()
-    return current.weights_path if current else ""
+def registered_classifier(model: ModelVersion):
+    """The network of a model trained here; raises CheckpointError where its file is not the one registered."""
+    from inference.checkpoint import CheckpointError
+
+    network = load_classifier(model.weights_path)
+    if network.version != model.version:
+        raise CheckpointError(network.path, f"its hash is {network.version}, registered is {model.version}")
+    return network
+
+
+def _trained_here() -> ModelVersion | None:
+    """The current model where it is not the one that comes with the software."""
+    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT)
+    return current.exclude(weights_path="").first()
 
 
 def _claim_batch(attempt_ids: Sequence[int], worker: str) -> list[Attempt]:
@@ -271,12 +288,11 @@ def _predict_in_the_shadow(ready: list[tuple[Attempt, NetworkInput]]) -> None:
     """Candidates answer too; what they say is kept and routes nothing, and their failure stops nothing."""
     for model in ModelVersion.objects.filter(state=ModelVersion.State.SHADOW):
         try:
-            results = load_classifier(model.weights_path).predict([inputs for _, inputs in ready])
+            results = registered_classifier(model).predict([inputs for _, inputs in ready])
+            for (attempt, _), result in zip(ready, results, strict=True):
+                actions.record_shadow(attempt=attempt, model=model, finding=_finding(result))
         except Exception:
             log.exception("model %s cannot run in the shadow", model.version)
-            continue
-        for (attempt, _), result in zip(ready, results, strict=True):
-            actions.record_shadow(attempt=attempt, model=model, finding=_finding(result))
 
 
 def known_model(network) -> ModelVersion:
@@ -288,8 +304,8 @@ def known_model(network) -> ModelVersion:
         class_order=list(network.class_order),
         name=network.version[:12],
     )
-    if model.state != ModelVersion.State.CURRENT and not _current_weights():
-        actions.activate_model(actor=None, model=model)
+    if model.state != ModelVersion.State.CURRENT and _trained_here() is None:
+        actions.adopt_model(actor=None, model=model)
     return model
 
 

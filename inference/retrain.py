@@ -1,27 +1,29 @@
 """Learning from people's verdicts: the last layers are trained on, everything before them stays. No Django.
 
-Subjects are put by their name into training, calibration or the frozen test, always into the same: a test
-subject is never trained on, in no later round. Old answers are held on to where verdicts are silent.
+Only the class answers learn: where verdicts are silent (regions, amounts, evidence maps, what is a head) the old
+answers are held on to. The seed decides everything, and a run that was cut off goes on where it stood.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inference import checkpoint
+from inference import checkpoint, dataset
 from inference.model import DefacingNet
 from inference.storage import load_inputs
 from inference.train import calibrate, joint_loss
 
-LEAST_TRAIN, LEAST_TEST, LEAST_CALIBRATION = 20, 5, 20
+LEAST_TRAIN, LEAST_CALIBRATION = 20, 20
 HOLD, HOLD_JOINT = 0.3, 0.01  # weights of staying near what the network said before: of regions, of classes
 BATCH = 32
 RATE = 1e-3
@@ -35,109 +37,199 @@ class TooLittle(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """A stored network input and what a person said: (face, ears, brain) as 1, 0 or -1 for unknown."""
+    """A stored network input and what people said: (face, ears, brain) as 1, 0 or -1 for unknown.
+
+    part: 'train' or 'calibration'; weight: what several people have read counts for more.
+    """
 
     path: Path
-    subject: str
+    part: str
     attributes: tuple[int, int, int]
+    weight: float = 1.0
 
 
 @dataclass
 class Part:
-    """features (N, F) before the last layers, attributes (N, 3)."""
+    """features (N, F) before the last layers, attributes (N, 3), weights (N,)."""
 
     features: Tensor
     attributes: Tensor
+    weights: Tensor
 
 
-def part_of(subject: str) -> str:
-    """The part a subject belongs to for good."""
-    number = int(hashlib.sha256(subject.encode()).hexdigest(), 16) % 10
-    return "test" if number < 2 else "calibration" if number < 4 else "train"
+def retrain(
+    base: Path,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    simulated: Path | None = None,
+    epochs: int = 30,
+    seed: int = 1,
+) -> checkpoint.Facts:
+    """Train on from `base` (.pt) and write `out` (.onnx and .pt); goes on where an earlier run was cut off.
 
-
-def retrain(base: Path, cases: Sequence[Case], out: Path, *, epochs: int = 30, seed: int = 1) -> dict:
-    """Train on from `base` (.pt) and write `out` (.onnx and .pt); returns metrics of old and new on the frozen test."""
-    torch.manual_seed(seed)
+    simulated: a folder of shards whose training people are rehearsed, together as heavy as the verdicts.
+    """
     torch.set_num_threads(1)
     model, facts = checkpoint.load_for_training(base)
     model.eval()
-    parts = {
-        name: gathered(model, [c for c in cases if part_of(c.subject) == name])
-        for name in ("train", "calibration", "test")
-    }
-    require(parts)
-    old = judged(logits(model, parts["test"], facts.calibration), parts["test"].attributes)
-    train(model, parts["train"], facts.calibration, epochs)
+    mark = fingerprint(base, cases, simulated, epochs, seed)
+    state = resumed(out, mark) or begun(model, cases, simulated, mark)
+    parts = {name: Part(*tensors) for name, tensors in state["parts"].items()}
+    before = judged(logits(model, parts["calibration"], facts.calibration), parts["calibration"].attributes)
+    learn(model, parts["train"], facts.calibration, state, out, epochs=epochs, seed=seed)
     calibration = facts.calibration
     if len(parts["calibration"].attributes) >= LEAST_CALIBRATION:
         raw = logits(model, parts["calibration"], None)
         calibration = calibrate(raw.numpy(), parts["calibration"].attributes.numpy())
-    new = judged(logits(model, parts["test"], calibration), parts["test"].attributes)
-    metrics = {"frozen_test": new, "current_on_frozen_test": old}
-    counts = {name: len(part.attributes) for name, part in parts.items()}
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    after = judged(logits(model, parts["calibration"], calibration), parts["calibration"].attributes)
     data = {
-        "verdicts": counts,
+        "verdicts": state["verdicts"],
+        "simulated": state["simulated"],
         "trained_on_from": checkpoint.file_hash(base)[:16],
         "seed": seed,
         "epochs": epochs,
     }
-    checkpoint.save(
-        model,
-        replace(
-            facts, calibration=calibration, created=created, data=data, metrics={**facts.metrics, **metrics}
-        ),
-        out,
+    made = replace(
+        facts,
+        calibration=calibration,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        data=data,
+        metrics={"calibration_before": before, "calibration_after": after},
     )
-    return {**metrics, "verdicts": counts}
+    checkpoint.save(model, made, out)
+    state_file(out).unlink(missing_ok=True)
+    return made
 
 
-def require(parts: dict[str, Part]) -> None:
-    """Refuse to learn from, or to judge by, too little."""
-    for name, least in (("train", LEAST_TRAIN), ("test", LEAST_TEST)):
-        have = len(parts[name].attributes)
-        if have < least:
-            raise TooLittle(f"{have} usable verdicts fall into the {name} part, at least {least} are needed")
+def fingerprint(base: Path, cases: Sequence[Case], simulated: Path | None, epochs: int, seed: int) -> str:
+    """What a cut-off run must share with this one to be gone on with."""
+    names = [str(shard.path) for shard in dataset.shards(simulated)] if simulated else []
+    text = repr((checkpoint.file_hash(base), sorted(map(repr, cases)), names, epochs, seed))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def state_file(out: Path) -> Path:
+    """Where a run in progress is kept."""
+    return out.with_suffix(".state")
+
+
+def resumed(out: Path, mark: str) -> dict[str, Any] | None:
+    """The state of a run of the same data and settings; None where there is none or it is damaged."""
+    try:
+        state = torch.load(state_file(out), weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        return None
+    return state if state.get("mark") == mark else None
+
+
+def keep(state: dict[str, Any], out: Path) -> None:
+    """Write the state whole or not at all."""
+    part = state_file(out).with_suffix(".state.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, part)
+    part.replace(state_file(out))
+
+
+def begun(model: DefacingNet, cases: Sequence[Case], simulated: Path | None, mark: str) -> dict[str, Any]:
+    """The state of a run before its first epoch; refuses too little to learn from."""
+    train = gathered(model, [case for case in cases if case.part == "train"])
+    calibration = gathered(model, [case for case in cases if case.part == "calibration"])
+    counts = {"train": len(train.attributes), "calibration": len(calibration.attributes)}
+    if counts["train"] < LEAST_TRAIN:
+        raise TooLittle(
+            f"{counts['train']} usable verdicts fall into the training part, at least {LEAST_TRAIN} are needed"
+        )
+    rehearsal = 0
+    if simulated is not None:
+        more = rehearsed(model, simulated)
+        train, rehearsal = joined(train, more), len(more.attributes)
+    parts = {"train": train, "calibration": calibration}
+    tensors = {name: (part.features, part.attributes, part.weights) for name, part in parts.items()}
+    return {"mark": mark, "epoch": 0, "parts": tensors, "verdicts": counts, "simulated": rehearsal}
 
 
 @torch.no_grad()
+def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor:
+    """(N, F) of N network inputs, as the last layers see them."""
+    outer, _ = model.surfaces(surfaces.float() / 128 - 1)
+    inner, _ = model.slices(model.packs(volumes).float() / 128 - 1)
+    return torch.cat([outer, inner], dim=1)
+
+
 def gathered(model: DefacingNet, cases: Sequence[Case]) -> Part:
     """Features of all cases whose stored input is still of this renderer version."""
-    features, attributes = [torch.zeros(0, model.fuse[0].in_features)], []
+    features, attributes, weights = [torch.zeros(0, model.fuse[0].in_features)], [], []
     for case in cases:
         inputs = load_inputs(case.path)
         if inputs is None:
             continue
-        outer, _ = model.surfaces(torch.from_numpy(inputs.surfaces[None].astype(np.float32)) / 128 - 1)
-        packs = model.packs(torch.from_numpy(inputs.volume[None])).float() / 128 - 1
-        features.append(torch.cat([outer, model.slices(packs)[0]], dim=1))
+        surfaces, volume = (np.asarray(array)[None] for array in (inputs.surfaces, inputs.volume))
+        features.append(features_of(model, torch.from_numpy(surfaces), torch.from_numpy(volume)))
         attributes.append(case.attributes)
-    return Part(torch.cat(features), torch.tensor(attributes, dtype=torch.long).reshape(-1, 3))
+        weights.append(case.weight)
+    known = torch.tensor(attributes, dtype=torch.long).reshape(-1, 3)
+    return Part(torch.cat(features), known, torch.tensor(weights, dtype=torch.float32))
 
 
-def train(model: DefacingNet, part: Part, calibration: dict, epochs: int) -> None:
-    """The last layers learn the verdicts and hold on to their other answers."""
+def rehearsed(model: DefacingNet, folder: Path) -> Part:
+    """Simulated heads of people that may be trained on; what is no head is left out."""
+    features, attributes = [torch.zeros(0, model.fuse[0].in_features)], [torch.zeros(0, 3, dtype=torch.long)]
+    for batch in dataset.batches(dataset.split(dataset.shards(folder))["train"], BATCH, None):
+        heads = ~batch.odd
+        features.append(features_of(model, batch.surfaces[heads], batch.volumes[heads]))
+        attributes.append(batch.attributes[heads])
+    return Part(torch.cat(features), torch.cat(attributes), torch.ones(sum(map(len, attributes))))
+
+
+def joined(verdicts: Part, simulated: Part) -> Part:
+    """Both in one, the simulated ones together no heavier than the verdicts."""
+    scale = min(1.0, float(verdicts.weights.sum()) / max(1, len(simulated.weights)))
+    return Part(
+        torch.cat([verdicts.features, simulated.features]),
+        torch.cat([verdicts.attributes, simulated.attributes]),
+        torch.cat([verdicts.weights, simulated.weights * scale]),
+    )
+
+
+def learn(
+    model: DefacingNet,
+    part: Part,
+    calibration: dict,
+    state: dict[str, Any],
+    out: Path,
+    *,
+    epochs: int,
+    seed: int,
+) -> None:
+    """The last layers learn the verdicts and hold on to their other answers; the state is kept after each epoch."""
     layers = nn.ModuleList([model.fuse, model.answers])
     with torch.no_grad():
         before = model.answers(model.fuse(part.features))
     middle, spread = part.features.mean(0), part.features.std(0) + LEAST_SPREAD
     features = (part.features - middle) / spread
-    rescale(
-        model.fuse[0], middle, spread
-    )  # the same function of evenly scaled features: learning is even too
+    # the same function of evenly scaled features: learning is even too
+    rescale(model.fuse[0], middle, spread)
     optimiser = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=0.01)
+    if state["epoch"]:
+        layers.load_state_dict(state["layers"])
+        optimiser.load_state_dict(state["optimiser"])
     layers.train()
-    for _ in range(epochs):
+    for epoch in range(state["epoch"], epochs):
+        torch.manual_seed(
+            seed * 100_003 + epoch
+        )  # an epoch is the same whether or not the run was cut off before
         for at in torch.randperm(len(part.attributes)).split(BATCH):
             answers = model.answers(model.fuse(features[at]))
             loss, weights = joint_loss(calibrated(answers[:, :8], calibration), part.attributes[at])
             moved = (answers - before[at]).pow(2)
             held = HOLD * moved[:, 8:].mean() + HOLD_JOINT * moved[:, :8].mean()
             optimiser.zero_grad()
-            ((loss * weights).mean() + held).backward()
+            ((loss * weights * part.weights[at]).mean() + held).backward()
             nn.utils.clip_grad_norm_(layers.parameters(), 2.0)
             optimiser.step()
+        state |= {"epoch": epoch + 1, "layers": layers.state_dict(), "optimiser": optimiser.state_dict()}
+        keep(state, out)
     rescale(model.fuse[0], -middle / spread, 1 / spread)
     model.eval()
 

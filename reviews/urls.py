@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from reviews.views import account, bench, home, pictures, reporting, scan, scans, setup, thresholds, work
+from reviews.views import (
+    account,
+    bench,
+    home,
+    models,
+    pictures,
+    reporting,
+    scan,
+    scans,
+    setup,
+    thresholds,
+    work,
+)
 
 bench_urls = [
     path("verify/<slug:slug>/", bench.verify, name="verify"),
@@ -61,7 +73,8 @@ setup_urls = [
     path("setup/assignments/<int:pk>/end/", setup.unassign, name="assignment-end"),
     path("setup/failures/", setup.failures, name="failures"),
     path("setup/failures/retry/", setup.retry_all, name="failures-retry"),
-    path("setup/models/<int:pk>/activate/", setup.activate_model, name="model-activate"),
+    path("setup/models/", models.page, name="models"),
+    path("setup/models/<int:pk>/promote/", models.promote, name="model-promote"),
 ]
 
 urlpatterns = [

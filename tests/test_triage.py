@@ -98,23 +98,48 @@ def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
     assert TriageRecord.objects.filter(attempt=waiting).count() == 3
 
 
+def test_many_are_routed_anew_in_the_background(make, monkeypatch, enqueued):
+    from inference.jobs import route_anew
+
+    attempts = [make() for _ in range(3)]
+    monkeypatch.setattr("reviews.actions.versions.AT_ONCE", 2)
+    enqueued.clear()
+    new = actions.save_thresholds(actor=None, policy=ThresholdPolicy(verify_min=0.995))
+    assert enqueued == [("inference.jobs.route_anew", new.pk)]
+    assert {now(attempt).status for attempt in attempts} == {"verify"}
+    route_anew(new.pk)
+    assert {now(attempt).status for attempt in attempts} == {"refer"}
+    assert actions.retriage() == {"verify": 0, "refer": 0, "fail": 0, "unchanged": 0}
+
+
+def test_what_stays_is_recorded_once_under_the_new_cutoffs(make):
+    attempt = make()
+    actions.save_thresholds(actor=None, policy=ThresholdPolicy(verify_min=0.96))
+    actions.retriage()
+    records = TriageRecord.objects.filter(attempt=attempt).order_by("pk")
+    assert [record.threshold_set.version for record in records] == [1, 2]
+    assert now(attempt).triaged_under.version == 2
+
+
 def test_only_an_administrator_changes_cutoffs_and_models(make, cast, model):
     attempt = make()
     for person in (cast.owner, cast.manager, cast.reviewer, cast.stranger):
         with pytest.raises(actions.NotAllowed):
             actions.save_thresholds(actor=person, policy=ThresholdPolicy(0.999))
         with pytest.raises(actions.NotAllowed):
-            actions.activate_model(actor=person, model=model)
+            actions.promote_model(actor=person, model=model)
     assert now(attempt).status == Status.VERIFY
     assert ThresholdSet.objects.count() == 1
 
 
-def test_a_promoted_model_classifies_the_undecided_again(make, cast, model):
+def test_newer_weights_of_the_software_classify_the_undecided_again(make, cast, model):
     waiting, passed = make(), make()
     judge(cast.reviewer, passed)
     new = actions.register_model(actor=None, version="n", render_version=RENDER, class_order=list(CLASSES))
     assert new.state == ModelVersion.State.CANDIDATE
-    assert actions.activate_model(actor=cast.root, model=new) == 1
+    with pytest.raises(actions.NotAllowed):
+        actions.adopt_model(actor=cast.root, model=new)
+    assert actions.adopt_model(actor=None, model=new) == 1
     assert [now(a).status for a in (waiting, passed)] == ["to_classify", "passed"]
     model.refresh_from_db()
     assert model.state == ModelVersion.State.RETIRED

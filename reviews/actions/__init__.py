@@ -32,11 +32,12 @@ from reviews.actions.pipeline import (
     retry,
     withdraw,
 )
+from reviews.actions.promotion import objection_to, promote_model, record_frozen_test
 from reviews.actions.triage import Finding, record_no_prediction, record_prediction, record_shadow, retriage
 from reviews.actions.undo import undo_verdict, undoable
 from reviews.actions.versions import (
-    activate_model,
     activate_thresholds,
+    adopt_model,
     consequences,
     register_model,
     save_thresholds,
@@ -55,9 +56,9 @@ __all__ = [
     "Taken",
     "TooEarly",
     "accept_page",
-    "activate_model",
     "activate_thresholds",
     "active_thresholds",
+    "adopt_model",
     "assign",
     "claim",
     "configure_dataset",
@@ -73,8 +74,11 @@ __all__ = [
     "lease_batch",
     "lease_one",
     "make_gold",
+    "objection_to",
     "order_redeface",
     "practice_batch",
+    "promote_model",
+    "record_frozen_test",
     "record_no_prediction",
     "record_practice",
     "record_prediction",

@@ -1,15 +1,29 @@
 """What an administrator changes for everybody: cut-offs and models; undecided attempts follow."""
 
+from collections.abc import Iterator
+
 from django.db import transaction
 from django.db.models import Max
 
-from reviews import audit
-from reviews.actions.core import Refused, advance
+from reviews import audit, queue
+from reviews.actions.core import NotAllowed, advance
 from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
 from reviews.actions.triage import context_of, probabilities_of, retriage, retriageable
-from reviews.models import ModelVersion, Prediction, ThresholdSet
+from reviews.models import Dataset, ModelVersion, Prediction, ThresholdSet
 from reviews.states import UNDECIDED, Event
-from reviews.thresholds import ThresholdPolicy, what_if
+from reviews.thresholds import CLASSES, Context, ThresholdPolicy, what_if
+
+AT_ONCE = 200
+TRIAGE_COLUMNS = (
+    *(f"p_{name}" for name in CLASSES),
+    "with_ears",
+    "attributes",
+    "in_distribution",
+    "render_version",
+    "model_version",
+    "attempt__problems",
+    "attempt__dataset",
+)
 
 
 def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str = "") -> ThresholdSet:
@@ -17,6 +31,7 @@ def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str 
     require_permission(actor, "reviews.add_thresholdset")
     active_thresholds()
     with transaction.atomic():
+        ThresholdSet.objects.select_for_update().filter(active=True).first()  # versions are given one by one
         highest = ThresholdSet.objects.aggregate(highest=Max("version"))["highest"]
         new = ThresholdSet.objects.create(
             version=highest + 1,
@@ -27,7 +42,7 @@ def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str 
         )
         audit_thresholds(new, "thresholds_saved", actor=actor, before=None)
         switch(new, actor)
-    retriage(actor=actor)
+    _route_anew(new, actor)
     return new
 
 
@@ -36,28 +51,35 @@ def activate_thresholds(*, actor, threshold_set: ThresholdSet) -> None:
     require_permission(actor, "reviews.add_thresholdset")
     with transaction.atomic():
         switch(threshold_set, actor)
-    retriage(actor=actor)
+    _route_anew(threshold_set, actor)
+
+
+def _route_anew(cutoffs: ThresholdSet, actor) -> None:
+    """A few attempts at once, many in the background; requeue_stalled goes on where that was cut off."""
+    if retriageable()[: AT_ONCE + 1].count() <= AT_ONCE:
+        retriage(actor=actor)
+    else:
+        queue.enqueue(queue.ROUTE_ANEW, cutoffs.pk)
 
 
 def consequences(policy: ThresholdPolicy) -> dict[str, int]:
     """How many undecided attempts these cut-offs would verify, refer or fail."""
-    rows = retriageable().filter(predictions__shadow=False).annotate(latest=Max("predictions__pk"))
-    ids = dict(rows.values_list("pk", "latest"))
-    predictions = Prediction.objects.filter(pk__in=ids.values()) if len(ids) < 900 else _all_latest()
-    pairs = predictions.select_related("model_version", "attempt__dataset").iterator(chunk_size=2000)
-    wanted = set(ids.values())
-    return what_if(
-        (
-            (probabilities_of(p, p.attempt.dataset.ears_required), context_of(p.attempt, p))
-            for p in pairs
-            if p.pk in wanted
-        ),
-        policy,
-    )
+    return what_if(_waiting(), policy)
 
 
-def _all_latest():
-    return Prediction.objects.filter(shadow=False, attempt__status__in=[status.value for status in UNDECIDED])
+def _waiting() -> Iterator[tuple[dict[str, float] | None, Context]]:
+    """Probabilities and context of what is undecided, with the latest prediction that counts; few columns."""
+    models, datasets = ModelVersion.objects.in_bulk(), Dataset.objects.in_bulk()
+    predictions = Prediction.objects.filter(shadow=False, attempt__in=retriageable().values("pk"))
+    narrow = predictions.select_related("attempt").only(*TRIAGE_COLUMNS).order_by("attempt_id", "-pk")
+    last = None
+    for prediction in narrow.iterator(chunk_size=2000):
+        if prediction.attempt_id == last:
+            continue
+        last = prediction.attempt_id
+        prediction.model_version = models[prediction.model_version_id]
+        ears_required = datasets[prediction.attempt.dataset_id].ears_required
+        yield probabilities_of(prediction, ears_required), context_of(prediction.attempt, prediction)
 
 
 @transaction.atomic
@@ -72,8 +94,8 @@ def register_model(
     data_summary=None,
     weights_path: str = "",
 ) -> ModelVersion:
-    """Know a model by the hash of its weights; the first one becomes the current one."""
-    first = not ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exists()
+    """Know a model by the hash of its weights; the first that comes with the software becomes the current one."""
+    first = not weights_path and not ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exists()
     model, created = ModelVersion.objects.get_or_create(
         version=version,
         defaults={
@@ -92,11 +114,18 @@ def register_model(
 
 
 @transaction.atomic
-def activate_model(*, actor, model: ModelVersion) -> int:
-    """An administrator promotes a model: undecided attempts are classified again; returns how many."""
-    require_permission(actor, "reviews.change_modelversion")
+def adopt_model(*, actor, model: ModelVersion) -> int:
+    """Weights that come with the software take over from older ones; never from a model trained here."""
+    trained_here = ModelVersion.objects.exclude(weights_path="")
+    if actor is not None or trained_here.filter(state=ModelVersion.State.CURRENT).exists():
+        raise NotAllowed("A model is promoted by an administrator, on evidence.")
     if model.weights_path:
-        _require_evidence(model)
+        raise NotAllowed("This model does not come with the software.")
+    return switch_model(actor, model)
+
+
+def switch_model(actor, model: ModelVersion) -> int:
+    """Inside the caller's transaction: one model for another; undecided attempts are classified again."""
     old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
     ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
         state=ModelVersion.State.RETIRED
@@ -116,19 +145,6 @@ def shadow_model(*, actor, model: ModelVersion) -> None:
     states = (ModelVersion.State.CANDIDATE, ModelVersion.State.RETIRED)
     if ModelVersion.objects.filter(pk=model.pk, state__in=states).update(state=ModelVersion.State.SHADOW):
         _audit_model(model, "model_shadowed", actor=actor, before=None)
-
-
-def _require_evidence(model: ModelVersion) -> None:
-    """A model trained here is promoted only by a frozen test on which it is no worse than the current one."""
-    new, old = (model.metrics.get(name) or {} for name in ("frozen_test", "current_on_frozen_test"))
-    if not new.get("cases"):
-        raise Refused("This model has no figures from a frozen test set, so it cannot be promoted.")
-    if new["accuracy"] < old["accuracy"] or new["missed_failures"] > old["missed_failures"]:
-        raise Refused(
-            f"On {new['cases']} frozen test cases this model is right in {new['accuracy']:.1%} and misses "
-            f"{new['missed_failures']} failures; the current one in {old['accuracy']:.1%} and "
-            f"{old['missed_failures']}. It cannot be promoted."
-        )
 
 
 def _audit_model(model: ModelVersion, action: str, *, actor, before) -> None:

@@ -157,12 +157,3 @@ def retry_all(request: HttpRequest) -> HttpResponse:
         done += 1
     messages.success(request, f"{done} attempts are tried again.")
     return redirect("failures")
-
-
-@login_required
-@require_POST
-def activate_model(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make a model the current one; undecided scans are classified again."""
-    model = get_object_or_404(ModelVersion, pk=pk)
-    attempt_action(request, actions.activate_model, f"{model} is the current model.", model=model)
-    return redirect("setup")

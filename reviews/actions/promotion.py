@@ -1,0 +1,78 @@
+"""A candidate is tested on the frozen sets, and takes over only when it is no worse than the current model."""
+
+from django.db import transaction
+from django.utils import timezone
+
+from reviews import audit
+from reviews.actions.core import NotAllowed, Refused
+from reviews.actions.cutoffs import active_thresholds, require_permission
+from reviews.actions.versions import switch_model
+from reviews.learning import frozen_digest
+from reviews.models import ModelVersion
+from reviews.promotion import FIGURES, Figures, objection
+
+TESTED = "frozen"  # the key in ModelVersion.metrics
+
+
+@transaction.atomic
+def record_frozen_test(
+    *, actor, model: ModelVersion, figures: Figures, current: ModelVersion, current_figures: Figures
+) -> None:
+    """Keep with a candidate how it and the current model did on all frozen cases under the active cut-offs."""
+    tested = {
+        "at": timezone.now().isoformat(timespec="seconds"),
+        "digest": frozen_digest(),
+        "thresholds": active_thresholds().version,
+        "candidate": figures,
+        "current": {"model": current.version, **current_figures},
+    }
+    stored = ModelVersion.objects.select_for_update().get(pk=model.pk)
+    stored.metrics = {**stored.metrics, TESTED: tested}
+    stored.save(update_fields=["metrics"])
+    model.metrics = stored.metrics
+    counts = {name: [figures[name]["count"], figures[name]["total"]] for name in FIGURES}
+    audit.append(
+        actor=actor,
+        action="model_tested",
+        dataset=None,
+        object_kind="model_version",
+        object_id=model.pk,
+        before=None,
+        after={"model": model.version, "digest": tested["digest"], "cases": figures["cases"], **counts},
+    )
+
+
+def objection_to(model: ModelVersion) -> str:
+    """Why this model may not be promoted now; '' when it may. What has served before may serve again."""
+    if model.state == ModelVersion.State.CURRENT:
+        return "it is the current model"
+    if model.state == ModelVersion.State.RETIRED:
+        return ""
+    tested = model.metrics.get(TESTED)
+    if not tested:
+        return "it has no result from a frozen test set"
+    if tested["digest"] != frozen_digest():
+        return "cases have been frozen since it was tested; test it again"
+    if tested["thresholds"] != active_thresholds().version:
+        return "the cut-offs have changed since it was tested; test it again"
+    if not ModelVersion.objects.filter(
+        version=tested["current"]["model"], state=ModelVersion.State.CURRENT
+    ).exists():
+        return "another model has become current since it was tested; test it again"
+    return objection(tested["candidate"], tested["current"])
+
+
+@transaction.atomic
+def promote_model(*, actor, model: ModelVersion) -> int:
+    """An administrator makes a model the current one; returns how many undecided attempts are classified again.
+
+    Refused without a result on the frozen test sets of today that is no worse than the current model's.
+    """
+    if actor is None:
+        raise NotAllowed("A model is promoted by an administrator, not by the software.")
+    require_permission(actor, "reviews.change_modelversion")
+    stored = ModelVersion.objects.select_for_update().get(pk=model.pk)
+    reason = objection_to(stored)
+    if reason:
+        raise Refused(f"{stored} cannot be promoted: {reason}.")
+    return switch_model(actor, stored)
