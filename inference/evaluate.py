@@ -162,10 +162,11 @@ def report(classifier: Classifier, data: Path) -> str:
         f"verify at {policy.verify_min}, fail at {policy.fail_min} with one class at {policy.class_min}.",
         "", f"Calibration people: {', '.join(sorted({c.person for c in tuned}))}. "
         f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
-        "", "## People never trained on", "", HEAD, row("test people", usable, policy), row("calibration people", tuned, policy),
-        "", f"Calibration error of p(pass): {calibration_error(usable):.4f}. Referred as unlike a head: "
-        f"{len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of {len(odd)} things that are no defaced head "
-        f"(taken for one: {taken.count}, at most {taken.high:.3f}).",
+        "", "## People never trained on", "", HEAD, row("test people", usable, policy),
+        row("calibration people", tuned, policy),
+        "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
+        "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
+        f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
         "", *confusion(usable), "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
         "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",

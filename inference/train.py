@@ -7,7 +7,7 @@ import datetime
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference import checkpoint, dataset
-from inference.model import DefacingNet, ModelConfig
+from inference.model import DefacingNet
 
 log = logging.getLogger("train")
 # (8, 3): the answers (face, ears, brain) behind each joint index.
@@ -116,6 +116,70 @@ def calibrate(logits: NDArray[np.float32], attributes: NDArray[np.int64]) -> dic
     return {"temperature": float(log_t.exp()), "bias": [round(float(b), 4) for b in bias]}
 
 
+@dataclass
+class Run:
+    """A training under way: what is saved after every epoch and found again after an interruption."""
+
+    model: DefacingNet
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.OneCycleLR
+    average: Average
+    state: Path
+    epoch: int = 0
+
+    @classmethod
+    def start(cls, options: argparse.Namespace, steps: int) -> Run:
+        """A new run, or the one that was cut off."""
+        model = DefacingNet().to(options.device, memory_format=torch.channels_last)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
+        )
+        run = cls(model, optimiser, schedule, Average(model), options.out.with_suffix(".state"))
+        if run.state.exists():
+            saved = torch.load(run.state, weights_only=True)
+            model.load_state_dict(saved["model"])
+            optimiser.load_state_dict(saved["optimiser"])
+            schedule.load_state_dict(saved["schedule"])
+            run.average.values, run.epoch = saved["average"], saved["epoch"]
+        return run
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        part = self.state.with_suffix(".part")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "average": self.average.values,
+                "epoch": self.epoch,
+            },
+            part,
+        )
+        part.replace(self.state)
+
+    def averaged(self) -> DefacingNet:
+        """The network with the averaged weights, on the CPU."""
+        model = DefacingNet(self.model.config)
+        model.load_state_dict({k: v.cpu() for k, v in self.average.values.items()})
+        return model
+
+    def step(self, batch: dataset.Batch, device: str) -> dict[str, Tensor]:
+        """Learn from one batch; the parts of the loss."""
+        with torch.autocast(device, dtype=torch.bfloat16):
+            out = self.model(batch.surfaces.to(device), batch.volumes.to(device))
+        found = losses({k: v.cpu() for k, v in out.items()}, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(found.values())).sum().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
+        self.optimiser.step()
+        if self.schedule.last_epoch < self.schedule.total_steps - 1:
+            self.schedule.step()
+        self.average.update(self.model)
+        return found
+
+
 def train(options: argparse.Namespace) -> Path:
     """Train, resume where a run was cut off, calibrate, write the checkpoint."""
     torch.manual_seed(options.seed)
@@ -123,62 +187,28 @@ def train(options: argparse.Namespace) -> Path:
     parts = dataset.split(dataset.shards(options.data))
     if options.everyone:
         parts["train"] += parts["test"]
-    config = ModelConfig()
-    model = DefacingNet(config).to(options.device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
     steps = options.epochs * len(parts["train"]) * options.samples // options.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
-    )
-    average = Average(model)
-    state = options.out.with_suffix(".state")
-    epoch = 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        average.values, epoch = saved["average"], saved["epoch"]
+    run = Run.start(options, steps)
     log.info(
         "train %d, calibration %d, test %d shards", *(len(parts[k]) for k in ("train", "calibration", "test"))
     )
-    started = time.monotonic()
-    step = schedule.last_epoch
-    for epoch in range(epoch, options.epochs):
-        rng = np.random.default_rng([options.seed, epoch])
-        model.train()
+    started, step = time.monotonic(), run.schedule.last_epoch
+    while run.epoch < options.epochs:
+        rng = np.random.default_rng([options.seed, run.epoch])
+        run.model.train()
         for batch in dataset.batches(parts["train"], options.batch, rng):
-            batch = dataset.vary(batch, rng)
-            with torch.autocast(options.device, dtype=torch.bfloat16):
-                out = model(batch.surfaces.to(options.device), batch.volumes.to(options.device))
-            found = losses({k: v.cpu() for k, v in out.items()}, batch)
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(found.values())).sum().backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-            optimiser.step()
-            if schedule.last_epoch < steps + 49:
-                schedule.step()
-            average.update(model)
+            found = run.step(dataset.vary(batch, rng), options.device)
             step += 1
             if step % 25 == 0:
                 shown = " ".join(f"{k} {v.item():.3f}" for k, v in found.items())
                 log.info(
-                    "epoch %d step %d/%d %s %.0f s", epoch, step, steps, shown, time.monotonic() - started
+                    "epoch %d step %d/%d %s %.0f s", run.epoch, step, steps, shown, time.monotonic() - started
                 )
-        torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-                    "average": average.values, "epoch": epoch + 1}, state.with_suffix(".part"))  # fmt: skip
-        state.with_suffix(".part").replace(state)
-        if parts["calibration"] and (epoch + 1) % options.check_every == 0:
-            now = DefacingNet(config).to(options.device)
-            now.load_state_dict(average.values)
-            log.info(
-                "epoch %d, people left out: %s",
-                epoch,
-                accuracy(outputs(now, parts["calibration"][:20], options.device)),
-            )
-    final = DefacingNet(config)
-    final.load_state_dict({k: v.cpu() for k, v in average.values.items()})
-    return finish(final, parts, options)
+        run.epoch += 1
+        run.save()
+        if parts["calibration"] and run.epoch % options.check_every == 0:
+            log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
+    return finish(run.averaged(), parts, options)
 
 
 def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> Path:

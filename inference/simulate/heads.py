@@ -125,10 +125,8 @@ def _one_mm(image: nib.spatialimages.SpatialImage, labels: bool) -> tuple[NDArra
     image = nib.as_closest_canonical(image)
     data = np.asanyarray(image.dataobj).squeeze()
     zooms = np.asarray(image.header.get_zooms()[:3], float)
-    if labels or np.allclose(zooms, 1, atol=0.02):
-        out = data
-    else:
-        out = resample(data, tuple(zooms), 1.0)
+    fits = labels or np.allclose(zooms, 1, atol=0.02)
+    out = data if fits else resample(data, tuple(zooms), 1.0)
     scale = np.asarray(data.shape) / np.asarray(out.shape)
     grid = np.diag([*scale, 1.0])
     grid[:3, 3] = (scale - 1) / 2
@@ -137,8 +135,10 @@ def _one_mm(image: nib.spatialimages.SpatialImage, labels: bool) -> tuple[NDArra
 
 def _t1_like(groups: NDArray[np.uint8]) -> NDArray[np.int16]:
     """A plain T1w-looking picture of a label map, for the registration."""
-    level = dict(white=105, grey=72, deep_grey=85, fluid=22, stem=98, vessel=50, eye=28, muscle=60, soft=70, fat=115,
-                 mucosa=70, skin=95, cord=90, bone=12, marrow=75, air=0)  # fmt: skip
+    level = {
+        "white": 105, "grey": 72, "deep_grey": 85, "fluid": 22, "stem": 98, "vessel": 50, "eye": 28, "muscle": 60,
+        "soft": 70, "fat": 115, "mucosa": 70, "skin": 95, "cord": 90, "bone": 12, "marrow": 75, "air": 0,
+    }  # fmt: skip
     table = np.array([level[g] for g in GROUPS], np.float32)
     noise = np.random.default_rng(0).standard_normal(groups.shape).astype(np.float32)
     return (ndi.gaussian_filter(table[groups], 0.6) + np.abs(noise) * 2).astype(np.int16)

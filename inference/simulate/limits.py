@@ -66,7 +66,7 @@ def cases(volume: Volume) -> list[tuple[str, str, NDArray[np.bool_]]]:
     middle = np.argwhere(inner[88])
     pole = np.array([88.0, *middle[middle[:, 0].argmax()]])  # the front of the brain in the middle slice
     for radius in (6, 9, 16):
-        gone = face | ball(shape, pole + [0, 2, 0], radius)
+        gone = face | ball(shape, pole + np.array([0.0, 2.0, 0.0]), radius)
         ml = float((gone & inner).sum()) / 1000
         found = truth.class_of(ml, dict.fromkeys(REGIONS, 0.0))
         out.append((f"{ml:.1f} ml of brain removed: {found or 'ambiguous'}", "sagittal_mid", gone))

@@ -1,0 +1,115 @@
+"""Training: what is ambiguous is summed out, calibration helps, a run goes on where it was cut off."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+from inference import dataset, train
+from inference.evaluate import Case, auroc, calibration_error, choose_policy, risk_coverage
+from inference.predict import Classifier
+from inference.simulate.generate import Task, make_shard
+from reviews.thresholds import triage
+from tests.heads import simple_head
+
+
+def test_an_ambiguous_answer_is_summed_out_of_the_likelihood():
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.05, 0.15, 0.1, 0.2, 0.05, 0.15]]))
+    known, _ = train.joint_loss(logits, torch.tensor([[1, 0, 1]]))
+    half, _ = train.joint_loss(logits, torch.tensor([[1, -1, 1]]))
+    nothing, _ = train.joint_loss(logits, torch.tensor([[-1, -1, -1]]))
+    assert known.item() == pytest.approx(-np.log(0.2), abs=1e-5)
+    assert half.item() == pytest.approx(-np.log(0.35), abs=1e-5)
+    assert nothing.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_calibration_tames_overconfident_logits():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 8, 600)
+    logits = rng.normal(0, 1, (600, 8)).astype(np.float32)
+    logits[np.arange(600), truth] += 1.5
+    attributes = np.stack([truth & 1, truth >> 1 & 1, truth >> 2 & 1], axis=1)
+    found = train.calibrate(logits * 6, attributes)
+    assert found["temperature"] == pytest.approx(6 / 1.5, rel=0.2), "unit noise around a step of 1.5"
+
+
+def test_ambiguous_measurements_become_unknown_targets():
+    kept = np.array([[0, 0, 0, 1, 1], [0.5, 0, 0, 0, 0], [1, np.nan, np.nan, np.nan, np.nan]], np.float32)
+    found = dataset.targets(np.array([0.0, 1.0, np.nan], np.float32), kept)
+    np.testing.assert_array_equal(found, [[0, 1, 0], [-1, 0, -1], [-1, -1, -1]])
+
+
+@pytest.fixture(scope="module")
+def shard_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    for person in ("somebody", dataset.CALIBRATION[0], dataset.TEST[0]):
+        simple_head(f"head_{person}", person).save(folder / f"head_{person}.npz")
+        out = folder / "data"
+        out.mkdir(exist_ok=True)
+        make_shard(Task(folder / f"head_{person}.npz", 0, 12, out, seed=1))
+    return folder / "data"
+
+
+def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
+    parts = dataset.split(dataset.shards(shard_folder))
+    assert [[s.person for s in parts[p]] for p in ("train", "calibration", "test")] == [
+        ["somebody"],
+        [dataset.CALIBRATION[0]],
+        [dataset.TEST[0]],
+    ]
+    batch = next(dataset.batches(parts["train"], 4, None))
+    once, twice = dataset.mirror(batch), dataset.mirror(dataset.mirror(batch))
+    assert not torch.equal(once.surfaces, batch.surfaces)
+    for name in ("surfaces", "volumes", "evidence"):
+        assert torch.equal(getattr(twice, name), getattr(batch, name))
+
+
+def options(folder, out, epochs):
+    return argparse.Namespace(
+        data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, samples=12, threads=1, check_every=9,
+        device="cpu", everyone=False,
+    )  # fmt: skip
+
+
+def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, tmp_path, monkeypatch):
+    out = tmp_path / "net.onnx"
+    steps = []
+    step = train.Run.step
+    monkeypatch.setattr(train.Run, "step", lambda *a: steps.append(1) or step(*a))
+    save = train.Run.save
+
+    def cut_off(run):
+        save(run)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "save", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(options(shard_folder, out, 2))
+    assert len(steps) == 2
+    train.train(options(shard_folder, out, 2))
+    assert len(steps) == 4, "the first epoch was not done again"
+    network = Classifier.load(out)
+    assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
+    assert np.isfinite(network.facts.calibration["temperature"])
+
+
+def case(p, truth):
+    rest = (1 - p) / 3
+    return Case({"pass": p, "face": rest, "brain": rest, "both": rest}, truth)
+
+
+def test_chosen_cut_offs_keep_false_passes_within_the_limit():
+    cases = [case(0.99, "pass")] * 300 + [case(0.93, "face")] * 10 + [case(0.3, "face")] * 30
+    policy = choose_policy(cases)
+    assert policy.verify_min > 0.93
+    assert all(triage(c.probabilities, policy).route != "verify" for c in cases if c.truth != "pass")
+
+
+def test_figures_of_a_perfect_and_of_a_blind_model():
+    scores, good = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False])
+    assert auroc(scores, good) == 1.0
+    assert auroc(np.ones(4), good) == 0.5
+    assert calibration_error([case(1.0, "pass")] * 5) == pytest.approx(0)
+    assert risk_coverage([case(0.9, "pass")] * 9 + [case(0.8, "face")])[-1] == "| 1.00 | 0.1000 |"
