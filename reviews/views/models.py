@@ -45,7 +45,7 @@ def promote(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(
-            request, f"{model} is the current model; {waiting} undecided scans are classified again."
+            request, f"{model} is the current model. Undecided scans to be classified again: {waiting}."
         )
     return redirect("models")
 
