@@ -8,6 +8,8 @@ from reviews.models import (
     Attempt,
     AuditEvent,
     Dataset,
+    FrozenCase,
+    FrozenSet,
     GoldItem,
     Lease,
     Membership,
@@ -82,5 +84,18 @@ class ModelVersionAdmin(ReadOnly):
     list_display = ("name", "version", "state", "render_version", "created_at")
 
 
-for model in (ApiToken, Assignment, Dataset, GoldItem, Lease, Membership, Prediction, Referral, TriageRecord):
+OTHERS = (
+    ApiToken,
+    Assignment,
+    Dataset,
+    FrozenCase,
+    FrozenSet,
+    GoldItem,
+    Lease,
+    Membership,
+    Prediction,
+    Referral,
+    TriageRecord,
+)
+for model in OTHERS:
     admin.site.register(model, ReadOnly)

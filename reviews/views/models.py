@@ -51,11 +51,10 @@ def promote(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _shown(model: ModelVersion) -> dict:
-    beside = model.state in (ModelVersion.State.SHADOW, ModelVersion.State.CANDIDATE)
+    beside = model.state == ModelVersion.State.SHADOW
     tested = model.metrics.get("frozen")
     return {
         "model": model,
-        "beside": beside,
         "objection": actions.objection_to(model),
         "comparison": shadow.compare(model, actions.active_thresholds().cutoffs) if beside else None,
         "tested": tested,
