@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ REMOVED_COLOUR = np.array([214, 48, 49], np.float32)
 REMOVED_WEIGHT = 0.6
 CHANGED_SHARE = 0.02
 QUALITY = 72
+ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,17 @@ def sheet(path: Path, plane: str, layer: str, *, after: str, before: str = "") -
     """The stored sheet, made first where it is missing. Raises VolumeError, OSError."""
     note = path.with_suffix(".txt")
     if not (path.exists() and note.exists()):
-        image, layout = draw(plane, layer, after=after, before=before)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, lambda handle: image.save(handle, "WEBP", quality=QUALITY, method=0))
-        _write(note, lambda handle: handle.write(layout.header().encode()))
+        with ONE_AT_A_TIME:  # a person who hurries through a queue must not fill the memory with volumes
+            if not (path.exists() and note.exists()):
+                _make(path, note, plane, layer, after, before)
     return Sheet(path, note.read_text())
+
+
+def _make(path: Path, note: Path, plane: str, layer: str, after: str, before: str) -> None:
+    image, layout = draw(plane, layer, after=after, before=before)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, lambda handle: image.save(handle, "WEBP", quality=QUALITY, method=0))
+    _write(note, lambda handle: handle.write(layout.header().encode()))
 
 
 def draw(plane: str, layer: str, *, after: str, before: str = "") -> tuple[Image.Image, Layout]:
@@ -77,10 +85,12 @@ def mosaic(grey: np.ndarray, changed: np.ndarray | None, plane: str, zooms) -> t
     rows = math.ceil(layout.count / layout.columns)
     mode = "L" if changed is None else "RGB"
     page = Image.new(mode, (layout.columns * layout.width, rows * layout.height))
+    slices = np.moveaxis(grey, axis, 0)  # views: np.take would copy the whole volume for each slice
+    masks = None if changed is None else np.moveaxis(changed, axis, 0)
     for place, index in enumerate(chosen):
-        tile = upright(np.take(grey, index, axis))
-        if changed is not None:
-            tile = reddened(tile, upright(np.take(changed, index, axis)))
+        tile = upright(slices[index])
+        if masks is not None:
+            tile = reddened(tile, upright(masks[index]))
         picture = Image.fromarray(tile).resize((layout.width, layout.height), Image.Resampling.BILINEAR)
         page.paste(picture, (place % layout.columns * layout.width, place // layout.columns * layout.height))
     return page, layout

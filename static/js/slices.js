@@ -67,6 +67,12 @@ export class SliceViewer {
     this.goTo(Math.round(this.place[this.plane] * (loaded.count - 1)));
   }
 
+  /** Show nothing until the next scan's slices are there. */
+  clear() {
+    this.wanted = "";
+    this.#nothing("");
+  }
+
   #nothing(words) {
     this.loaded = null;
     this.slider.disabled = true;

@@ -158,7 +158,8 @@ function enterWords() {
   const count = {};
   for (const element of cards) count[element.mark || "pass"] = (count[element.mark || "pass"] || 0) + 1;
   const parts = count.pass ? [`Verify ${count.pass}`] : [];
-  for (const name of ["face", "brain", "both"]) if (count[name]) parts.push(`send ${count[name]} back as ${MARKS[name].letter}`);
+  const back = ["face", "brain", "both"].filter((name) => count[name]);
+  back.forEach((name, at) => parts.push(`${at ? "" : "send "}${count[name]} ${at ? "" : "back "}as ${MARKS[name].letter}`));
   if (count.unsure) parts.push(`refer ${count.unsure}`);
   return parts.join(", ");
 }

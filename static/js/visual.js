@@ -12,6 +12,7 @@ import { SliceViewer, sheet } from "./slices.js";
 import { showSolid } from "./solid.js";
 
 const AHEAD = 6;
+const SETTLE_MS = 150; // who decides faster than this needs no slices
 const TABS = ["slices", "compare", "solid"];
 const PLANES = ["sagittal", "coronal", "axial"];
 const config = readConfig();
@@ -32,6 +33,7 @@ let before = false;
 let ghosts = false;
 let answered = null;
 let fetching = null;
+let settling = 0;
 
 function prepare(one) {
   one.projections ??= projections(one, (index) => enlarger.show(one, index));
@@ -86,7 +88,9 @@ function show(one) {
   layout();
   showGhosts();
   showRight();
-  showTab(tab === "solid" ? "slices" : tab);
+  slices.clear();
+  clearTimeout(settling);
+  settling = setTimeout(() => showTab(tab === "solid" ? "slices" : tab), SETTLE_MS);
   desk.showNumbers(topline);
 }
 
@@ -118,6 +122,7 @@ function showGhosts() {
 
 /** Slices, before/after or 3-D in the middle. */
 function showTab(name) {
+  clearTimeout(settling);
   tab = name;
   for (const button of document.querySelectorAll("[data-tab]")) {
     const chosen = button.dataset.tab === name;
