@@ -90,7 +90,7 @@ function show(one) {
   showRight();
   slices.clear();
   clearTimeout(settling);
-  settling = setTimeout(() => showTab(tab === "solid" ? "slices" : tab), SETTLE_MS);
+  settling = setTimeout(() => item && showTab(tab === "solid" ? "slices" : tab), SETTLE_MS);
   desk.showNumbers(topline);
 }
 
@@ -140,6 +140,7 @@ function showTab(name) {
 }
 
 async function showSlices(plane = slices.plane) {
+  if (!item) return;
   const shown = item;
   for (const button of document.querySelectorAll("[data-plane]")) button.setAttribute("aria-pressed", String(button.dataset.plane === plane));
   const comparing = tab === "compare" && item.slices.layers.includes("before");
