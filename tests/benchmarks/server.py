@@ -56,6 +56,19 @@ def queue_up(dataset, waiting: int, folder: Path) -> None:
             )
 
 
+def refill(dataset, count: int) -> None:
+    """Let `count` further scans, not yet judged by anybody, wait for verification."""
+    from reviews.models import Attempt
+    from reviews.views.pictures import VIEW_LABELS
+
+    fresh = Attempt.objects.filter(dataset=dataset, status="passed", verdicts__isnull=True)
+    ids = list(fresh.values_list("pk", flat=True)[:count])
+    for start in range(0, len(ids), CHUNK):
+        Attempt.objects.filter(pk__in=ids[start : start + CHUNK]).update(
+            status="verify", views_dir="views", view_names=list(VIEW_LABELS)
+        )
+
+
 def paint(folder: Path, names: Sequence[str]) -> None:
     """One shaded ball per view; its size in bytes is like that of a rendered head."""
     from PIL import Image, ImageChops, ImageDraw

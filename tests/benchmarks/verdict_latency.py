@@ -8,8 +8,9 @@ allows with no minimum exposure and with the default of 1.5 s.
 import argparse
 import time
 
-from tests.benchmarks.server import load, reviewer, say, spread, workbench
+from tests.benchmarks.server import load, refill, reviewer, say, spread, workbench
 
+ROBOT_SCANS = 3000
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="how long each robot works")
     options = parser.parse_args()
     say(load())
-    with workbench(2 * options.waiting + 100, waiting=options.waiting) as (address, dataset):
+    with workbench(2 * options.waiting + 2 * ROBOT_SCANS, waiting=options.waiting) as (address, dataset):
         run(address, dataset, options)
 
 
@@ -63,7 +64,9 @@ def run(address: str, dataset, options) -> None:
         say(f"{options.waiting} scans in each queue, 1280x720")
         visual(page, address, options)
         verify(page, address, options)
+        refill(dataset, ROBOT_SCANS)
         robot(page, address, options.seconds, "without minimum exposure")
+        refill(dataset, ROBOT_SCANS)
         type(dataset).objects.update(min_exposure_seconds=1.5)
         robot(page, address, options.seconds, "with 1.5 s minimum exposure")
         browser.close()
