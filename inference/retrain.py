@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import pickle
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ HOLD, HOLD_JOINT = 0.3, 0.01  # weights of staying near what the network said be
 BATCH = 32
 RATE = 1e-3
 LEAST_SPREAD = 1e-3
+CHUNK = 1000
+EPOCH = "epoch.pt"
 FACE, BRAIN = torch.tensor([i & 1 for i in range(8)]), torch.tensor([i >> 2 & 1 for i in range(8)])
 
 
@@ -73,19 +76,19 @@ def retrain(
     torch.set_num_threads(1)
     model, facts = checkpoint.load_for_training(base)
     model.eval()
-    mark = fingerprint(base, cases, simulated, epochs, seed)
-    state = resumed(out, mark) or begun(model, cases, simulated, mark)
-    parts = {name: Part(*tensors) for name, tensors in state["parts"].items()}
+    work = work_folder(out, fingerprint(base, cases, simulated, epochs, seed))
+    train, calibration_part, rehearsal = prepared(model, cases, simulated, work)
+    parts = {"train": train, "calibration": calibration_part}
     before = judged(logits(model, parts["calibration"], facts.calibration), parts["calibration"].attributes)
-    learn(model, parts["train"], facts.calibration, state, out, epochs=epochs, seed=seed)
+    learn(model, train, facts.calibration, work, epochs=epochs, seed=seed)
     calibration = facts.calibration
     if len(parts["calibration"].attributes) >= LEAST_CALIBRATION:
         raw = logits(model, parts["calibration"], None)
         calibration = calibrate(raw.numpy(), parts["calibration"].attributes.numpy())
     after = judged(logits(model, parts["calibration"], calibration), parts["calibration"].attributes)
     data = {
-        "verdicts": state["verdicts"],
-        "simulated": state["simulated"],
+        "verdicts": {"train": len(train.weights) - rehearsal, "calibration": len(calibration_part.weights)},
+        "simulated": rehearsal,
         "trained_on_from": checkpoint.file_hash(base)[:16],
         "seed": seed,
         "epochs": epochs,
@@ -98,7 +101,7 @@ def retrain(
         metrics={"calibration_before": before, "calibration_after": after},
     )
     checkpoint.save(model, made, out)
-    state_file(out).unlink(missing_ok=True)
+    shutil.rmtree(work.parent)
     return made
 
 
@@ -109,44 +112,48 @@ def fingerprint(base: Path, cases: Sequence[Case], simulated: Path | None, epoch
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def state_file(out: Path) -> Path:
-    """Where a run in progress is kept."""
-    return out.with_suffix(".state")
+def work_folder(out: Path, mark: str) -> Path:
+    """Where a run in progress keeps what it has; what another run of this name has left is removed."""
+    folder = out.with_suffix(".work") / mark[:16]
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def resumed(out: Path, mark: str) -> dict[str, Any] | None:
-    """The state of a run of the same data and settings; None where there is none or it is damaged."""
+def found(path: Path) -> Any:
+    """What an earlier run has kept here; None where there is nothing or it is damaged."""
     try:
-        state = torch.load(state_file(out), weights_only=True)
+        return torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         return None
-    return state if state.get("mark") == mark else None
 
 
-def keep(state: dict[str, Any], out: Path) -> None:
-    """Write the state whole or not at all."""
-    part = state_file(out).with_suffix(".state.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, part)
-    part.replace(state_file(out))
+def keep(value: Any, path: Path) -> None:
+    """Write it whole or not at all."""
+    torch.save(value, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
 
 
-def begun(model: DefacingNet, cases: Sequence[Case], simulated: Path | None, mark: str) -> dict[str, Any]:
-    """The state of a run before its first epoch; refuses too little to learn from."""
-    train = gathered(model, [case for case in cases if case.part == "train"])
-    calibration = gathered(model, [case for case in cases if case.part == "calibration"])
-    counts = {"train": len(train.attributes), "calibration": len(calibration.attributes)}
-    if counts["train"] < LEAST_TRAIN:
+def prepared(
+    model: DefacingNet, cases: Sequence[Case], simulated: Path | None, work: Path
+) -> tuple[Part, Part, int]:
+    """What is trained on, what is calibrated on, and how many of the former are simulated; refuses too little."""
+    train = gathered(model, [case for case in cases if case.part == "train"], work / "train")
+    calibration = gathered(
+        model, [case for case in cases if case.part == "calibration"], work / "calibration"
+    )
+    have = len(train.weights)
+    if have < LEAST_TRAIN:
+        shutil.rmtree(work.parent)
         raise TooLittle(
-            f"{counts['train']} usable verdicts fall into the training part, at least {LEAST_TRAIN} are needed"
+            f"{have} usable verdicts fall into the training part, at least {LEAST_TRAIN} are needed"
         )
-    rehearsal = 0
-    if simulated is not None:
-        more = rehearsed(model, simulated)
-        train, rehearsal = joined(train, more), len(more.attributes)
-    parts = {"train": train, "calibration": calibration}
-    tensors = {name: (part.features, part.attributes, part.weights) for name, part in parts.items()}
-    return {"mark": mark, "epoch": 0, "parts": tensors, "verdicts": counts, "simulated": rehearsal}
+    if simulated is None:
+        return train, calibration, 0
+    more = rehearsed(model, simulated)
+    return joined(train, more), calibration, len(more.weights)
 
 
 @torch.no_grad()
@@ -157,9 +164,24 @@ def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor
     return torch.cat([outer, inner], dim=1)
 
 
-def gathered(model: DefacingNet, cases: Sequence[Case]) -> Part:
-    """Features of all cases whose stored input is still of this renderer version."""
-    features, attributes, weights = [torch.zeros(0, model.fuse[0].in_features)], [], []
+def gathered(model: DefacingNet, cases: Sequence[Case], kept: Path) -> Part:
+    """Features of all cases whose stored input is still of this renderer version; kept from chunk to chunk."""
+    kept.mkdir(exist_ok=True)
+    empty = torch.zeros(0, model.fuse[0].in_features)
+    chunks = [(empty, torch.zeros(0, 3, dtype=torch.long), torch.zeros(0))]
+    for start in range(0, len(cases), CHUNK):
+        path = kept / f"{start}.pt"
+        chunk = found(path)
+        if chunk is None:
+            chunk = tensors_of(model, cases[start : start + CHUNK], empty)
+            keep(chunk, path)
+        chunks.append(chunk)
+    return Part(*(torch.cat(column) for column in zip(*chunks, strict=True)))
+
+
+def tensors_of(model: DefacingNet, cases: Sequence[Case], empty: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """features, attributes and weights of a few cases."""
+    features, attributes, weights = [empty], [], []
     for case in cases:
         inputs = load_inputs(case.path)
         if inputs is None:
@@ -168,8 +190,8 @@ def gathered(model: DefacingNet, cases: Sequence[Case]) -> Part:
         features.append(features_of(model, torch.from_numpy(surfaces), torch.from_numpy(volume)))
         attributes.append(case.attributes)
         weights.append(case.weight)
-    known = torch.tensor(attributes, dtype=torch.long).reshape(-1, 3)
-    return Part(torch.cat(features), known, torch.tensor(weights, dtype=torch.float32))
+    answers = torch.tensor(attributes, dtype=torch.long).reshape(-1, 3)
+    return torch.cat(features), answers, torch.tensor(weights, dtype=torch.float32)
 
 
 def rehearsed(model: DefacingNet, folder: Path) -> Part:
@@ -192,16 +214,7 @@ def joined(verdicts: Part, simulated: Part) -> Part:
     )
 
 
-def learn(
-    model: DefacingNet,
-    part: Part,
-    calibration: dict,
-    state: dict[str, Any],
-    out: Path,
-    *,
-    epochs: int,
-    seed: int,
-) -> None:
+def learn(model: DefacingNet, part: Part, calibration: dict, work: Path, *, epochs: int, seed: int) -> None:
     """The last layers learn the verdicts and hold on to their other answers; the state is kept after each epoch."""
     layers = nn.ModuleList([model.fuse, model.answers])
     with torch.no_grad():
@@ -211,14 +224,14 @@ def learn(
     # the same function of evenly scaled features: learning is even too
     rescale(model.fuse[0], middle, spread)
     optimiser = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=0.01)
+    state = found(work / EPOCH) or {"epoch": 0}
     if state["epoch"]:
         layers.load_state_dict(state["layers"])
         optimiser.load_state_dict(state["optimiser"])
     layers.train()
     for epoch in range(state["epoch"], epochs):
-        torch.manual_seed(
-            seed * 100_003 + epoch
-        )  # an epoch is the same whether or not the run was cut off before
+        # an epoch is the same whether or not the run was cut off before
+        torch.manual_seed(seed * 100_003 + epoch)
         for at in torch.randperm(len(part.attributes)).split(BATCH):
             answers = model.answers(model.fuse(features[at]))
             loss, weights = joint_loss(calibrated(answers[:, :8], calibration), part.attributes[at])
@@ -228,8 +241,8 @@ def learn(
             ((loss * weights * part.weights[at]).mean() + held).backward()
             nn.utils.clip_grad_norm_(layers.parameters(), 2.0)
             optimiser.step()
-        state |= {"epoch": epoch + 1, "layers": layers.state_dict(), "optimiser": optimiser.state_dict()}
-        keep(state, out)
+        state = {"epoch": epoch + 1, "layers": layers.state_dict(), "optimiser": optimiser.state_dict()}
+        keep(state, work / EPOCH)
     rescale(model.fuse[0], -middle / spread, 1 / spread)
     model.eval()
 

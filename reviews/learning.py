@@ -15,6 +15,7 @@ from reviews.models import Attempt, Dataset, FrozenCase, Mode, Verdict
 
 FACE_FLAGS = frozenset({"eyes", "nose", "mouth"})
 EAR_FLAGS = frozenset({"left ear", "right ear"})
+CHUNK = 1000
 TENTHS = {"test": 2, "calibration": 2}  # of the subjects; the others are trained on
 
 
@@ -79,7 +80,8 @@ def judged(datasets: Sequence[Dataset] = ()) -> Iterator[tuple[Attempt, Agreed]]
     rows = rows.exclude(views_dir="").select_related("scan", "dataset").order_by("pk")
     if datasets:
         rows = rows.filter(dataset__in=datasets)
-    for attempt in rows.prefetch_related(Prefetch("verdicts", decisions, to_attr="decisions")):
+    rows = rows.prefetch_related(Prefetch("verdicts", decisions, to_attr="decisions"))
+    for attempt in rows.iterator(chunk_size=CHUNK):
         found = agreed(attempt.decisions)
         if found is not None:
             yield attempt, found
