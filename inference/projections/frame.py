@@ -59,7 +59,9 @@ def box_matrix(count: int, zoom: float, target: float = VOXEL_MM) -> FloatArray:
     return (weights / np.where(total > 0, total, 1)).astype(np.float32)
 
 
-def resample(data: NDArray[np.generic], zooms: tuple[float, float, float], target: float = VOXEL_MM) -> FloatArray:
+def resample(
+    data: NDArray[np.generic], zooms: tuple[float, float, float], target: float = VOXEL_MM
+) -> FloatArray:
     """Area-average a (X, Y, Z) array with voxels of `zooms` mm to cubes of `target` mm; float32."""
     x = np.ascontiguousarray(data, dtype=np.float32)
     nx, ny, nz = x.shape
