@@ -29,6 +29,8 @@ def main() -> None:
         install(RUN_TIME)
         os.execv(PYTHON, [str(PYTHON), str(ROOT / "manage.py"), *sys.argv[1:]])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qcsite.settings")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # small matrices: threads that wait for each other only cost time
     choose_data(sys.argv)
     from django.core.management import execute_from_command_line
 

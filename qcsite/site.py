@@ -75,8 +75,6 @@ def _probe(shape):
 def _environment():
     os.environ["QC_DATA_DIR"] = str(settings.DATA_DIR)
     os.environ["QC_HASHED_STATIC"] = "yes"
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 
 def _start(supervisor, shape, prepare, announce):

@@ -1,7 +1,6 @@
 """One background worker; the supervisor starts as many as the machine should have."""
 
 import logging
-import os
 
 import django_rq
 from django.core.management.base import BaseCommand
@@ -17,7 +16,6 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args, **options) -> None:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy's and the network's libraries load
         from qcsite.worker import QuickWorker
 
         worker = django_rq.get_worker(QUEUE, worker_class=QuickWorker)
