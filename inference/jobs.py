@@ -58,6 +58,11 @@ def route_anew(threshold_set_id: int) -> None:
     log.info("cut-offs %s: %s", threshold_set_id, actions.retriage())
 
 
+def classify_anew(model_id: int) -> None:
+    """Have the current model classify what is undecided; a newer one than the one asked for is as good."""
+    log.info("model %s: %s attempts are classified again", model_id, actions.reclassify())
+
+
 def work_off(dataset_id: int, *, tell: Callable[[str], object] = log.info) -> int:
     """Do a dataset's waiting work here, without a queue, until nothing waits; returns the steps done."""
     steps = 0
@@ -310,8 +315,10 @@ def known_model(network) -> ModelVersion:
 
 
 def _recorder(model: ModelVersion, inputs, result) -> Callable[[Attempt], None]:
+    from inference.saliency import save_pictures
+
     def work(attempt: Attempt) -> None:
-        pictures = _save_saliency(attempt, model, inputs, result)
+        pictures = save_pictures(attempt.views_path, inputs, result, model.version[:8])
         actions.record_prediction(
             actor=None, attempt=attempt, model=model, finding=_finding(result), saliency=pictures
         )
@@ -328,22 +335,6 @@ def _finding(result) -> actions.Finding:
         in_distribution=bool(result.in_distribution),
         render_version=NETWORK_VERSION,
     )
-
-
-def _save_saliency(attempt: Attempt, model: ModelVersion, inputs, result) -> list[str]:
-    """Pictures of the evidence beside the others, named by the model that saw it."""
-    from inference.saliency import saliency_pictures
-
-    if not attempt.views_path.is_dir():
-        return []
-    names = []
-    for name, picture in saliency_pictures(inputs, result).items():
-        full = f"{name}_{model.version[:8]}"
-        part = attempt.views_path / f".{full}.part"
-        picture.save(part, format="WEBP", quality=80)
-        part.replace(attempt.views_path / f"{full}.webp")
-        names.append(full)
-    return names
 
 
 def _refer_unseen(attempt: Attempt) -> None:

@@ -1,5 +1,7 @@
 """Where the network saw evidence, laid over the very projections it looked at."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,6 +30,20 @@ def saliency_pictures(inputs: NetworkInput, result: Result) -> dict[str, Image.I
     ]
     worth.sort(key=lambda view: -strength[view])
     return {f"saliency_{view}": overlay(inputs, result, view) for view in worth[:MOST_VIEWS]}
+
+
+def save_pictures(folder: Path, inputs: NetworkInput, result: Result, suffix: str) -> list[str]:
+    """Write them beside the other pictures, named by the model that saw it; returns their names."""
+    if not folder.is_dir():
+        return []
+    names = []
+    for name, picture in saliency_pictures(inputs, result).items():
+        full = f"{name}_{suffix}"
+        part = folder / f".{full}.part"
+        picture.save(part, format="WEBP", quality=80)
+        part.replace(folder / f"{full}.webp")
+        names.append(full)
+    return names
 
 
 def overlay(inputs: NetworkInput, result: Result, view: str) -> Image.Image:

@@ -19,6 +19,7 @@ DEFACE = "inference.jobs.deface_attempt"
 RENDER = "inference.jobs.render_attempt"
 CLASSIFY = "inference.jobs.classify_attempts"
 ROUTE_ANEW = "inference.jobs.route_anew"
+CLASSIFY_ANEW = "inference.jobs.classify_anew"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
 
 

@@ -9,7 +9,7 @@ from reviews.models import AuditEvent, FrozenCase, FrozenSet, ModelVersion
 from reviews.promotion import Answer, figures, objection
 from reviews.states import Status
 from reviews.thresholds import CLASSES, ThresholdPolicy
-from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, digest, judge, now
+from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, classify, digest, judge, now
 
 POLICY = ThresholdPolicy()
 
@@ -124,6 +124,25 @@ def test_with_evidence_an_administrator_promotes_and_nothing_decided_moves(
     model.refresh_from_db()
     assert model.state == ModelVersion.State.RETIRED
     assert actions.promote_model(actor=cast.root, model=model) == 0  # and back again
+
+
+@pytest.mark.django_db
+def test_many_are_classified_again_in_the_background(
+    make, cast, model, candidate, frozen, monkeypatch, enqueued
+):
+    waiting, held = [make() for _ in range(3)], make()
+    actions.lease_one(actor=cast.reviewer, attempt_id=held.pk, mode="verify")
+    put_to_test(candidate, model)
+    monkeypatch.setattr("reviews.actions.versions.AT_ONCE", 2)
+    enqueued.clear()
+    assert actions.promote_model(actor=cast.root, model=candidate) == 3
+    assert enqueued == [("inference.jobs.classify_anew", candidate.pk)]
+    assert {now(attempt).status for attempt in waiting} == {Status.VERIFY}
+    assert actions.reclassify() == 3
+    assert {now(attempt).status for attempt in waiting} == {Status.TO_CLASSIFY}
+    assert now(held).status == Status.VERIFY  # somebody is looking at it
+    classify(now(waiting[0]), candidate, SURE)
+    assert actions.reclassify() == 0  # the current model has seen it
 
 
 @pytest.mark.django_db

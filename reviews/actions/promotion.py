@@ -6,7 +6,7 @@ from django.utils import timezone
 from reviews import audit
 from reviews.actions.core import NotAllowed, Refused
 from reviews.actions.cutoffs import active_thresholds, require_permission
-from reviews.actions.versions import switch_model
+from reviews.actions.versions import classify_anew, switch_model
 from reviews.learning import frozen_digest
 from reviews.models import ModelVersion
 from reviews.promotion import FIGURES, Figures, objection
@@ -62,7 +62,6 @@ def objection_to(model: ModelVersion) -> str:
     return objection(tested["candidate"], tested["current"])
 
 
-@transaction.atomic
 def promote_model(*, actor, model: ModelVersion) -> int:
     """An administrator makes a model the current one; returns how many undecided attempts are classified again.
 
@@ -71,8 +70,10 @@ def promote_model(*, actor, model: ModelVersion) -> int:
     if actor is None:
         raise NotAllowed("A model is promoted by an administrator, not by the software.")
     require_permission(actor, "reviews.change_modelversion")
-    stored = ModelVersion.objects.select_for_update().get(pk=model.pk)
-    reason = objection_to(stored)
-    if reason:
-        raise Refused(f"{stored} cannot be promoted: {reason}.")
-    return switch_model(actor, stored)
+    with transaction.atomic():
+        stored = ModelVersion.objects.select_for_update().get(pk=model.pk)
+        reason = objection_to(stored)
+        if reason:
+            raise Refused(f"{stored} cannot be promoted: {reason}.")
+        switch_model(actor, stored)
+    return classify_anew(actor, stored)

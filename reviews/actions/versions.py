@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, OuterRef, Q, Subquery
 
 from reviews import audit, queue
-from reviews.actions.core import NotAllowed, advance
+from reviews.actions.core import NotAllowed, StaleState, advance
 from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
 from reviews.actions.triage import context_of, probabilities_of, retriage, retriageable
 from reviews.models import Dataset, ModelVersion, Prediction, ThresholdSet
-from reviews.states import UNDECIDED, Event
+from reviews.states import Event
 from reviews.thresholds import CLASSES, Context, ThresholdPolicy, what_if
 
 AT_ONCE = 200
@@ -113,7 +113,6 @@ def register_model(
     return model
 
 
-@transaction.atomic
 def adopt_model(*, actor, model: ModelVersion) -> int:
     """Weights that come with the software take over from older ones; never from a model trained here."""
     trained_here = ModelVersion.objects.exclude(weights_path="")
@@ -121,21 +120,52 @@ def adopt_model(*, actor, model: ModelVersion) -> int:
         raise NotAllowed("A model is promoted by an administrator, on evidence.")
     if model.weights_path:
         raise NotAllowed("This model does not come with the software.")
-    return switch_model(actor, model)
+    with transaction.atomic():
+        switch_model(actor, model)
+    return classify_anew(actor, model)
 
 
-def switch_model(actor, model: ModelVersion) -> int:
-    """Inside the caller's transaction: one model for another; undecided attempts are classified again."""
+def switch_model(actor, model: ModelVersion) -> None:
+    """Inside the caller's transaction: one model becomes the current one in place of another."""
     old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
     ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
         state=ModelVersion.State.RETIRED
     )
     ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.CURRENT)
     _audit_model(model, "model_activated", actor=actor, before=old and {"model": old.version})
-    waiting = retriageable().filter(status__in=UNDECIDED)
-    for attempt in waiting:
-        advance(attempt, Event.RECLASSIFIED, actor=actor, noted={"model": model.version})
-    return len(waiting)
+
+
+def classify_anew(actor, model: ModelVersion) -> int:
+    """A few undecided attempts at once, many in the background; returns how many there are."""
+    waiting = _of_another_model().count()
+    if waiting <= AT_ONCE:
+        return reclassify(actor=actor)
+    queue.enqueue(queue.CLASSIFY_ANEW, model.pk)
+    return waiting
+
+
+def reclassify(*, actor=None) -> int:
+    """Send undecided attempts to the current model again, in short steps; what it has seen stays."""
+    done = last = 0
+    while chunk := list(_of_another_model().filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
+        last = chunk[-1].pk
+        with transaction.atomic():
+            current = ModelVersion.objects.get(state=ModelVersion.State.CURRENT)
+            for attempt in chunk:
+                try:
+                    advance(attempt, Event.RECLASSIFIED, actor=actor, noted={"model": current.version})
+                except StaleState:
+                    continue  # decided meanwhile
+                done += 1
+    return done
+
+
+def _of_another_model():
+    """Undecided attempts, free to be moved, that the current model has not classified."""
+    said = Prediction.objects.filter(attempt=OuterRef("pk"), shadow=False).order_by("-pk")
+    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).values("pk")[:1]
+    rows = retriageable().annotate(seen_by=Subquery(said.values("model_version")[:1]))
+    return rows.filter(Q(seen_by__isnull=True) | ~Q(seen_by=Subquery(current)))
 
 
 @transaction.atomic
