@@ -6,13 +6,13 @@ import { Exposure } from "./exposure.js";
 import { fit, pageSize } from "./fit.js";
 import { listen } from "./keys.js";
 import { drop, gather } from "./sheaf.js";
+import { Page, afterPaint } from "./sheet.js";
 import { setUpHelp } from "./help.js";
 
 const config = readConfig();
 const MARKS = config.marks;
 const CARD = { ratio: 1.109 * (4 / 3), extra: 26, gap: 8 };
 const desk = new Desk(config);
-const grid = document.getElementById("grid");
 const shell = document.getElementById("shell");
 const topline = document.getElementById("topline");
 const outcome = document.getElementById("outcome");
@@ -20,7 +20,8 @@ const template = document.getElementById("card");
 const enlarger = new Enlarger(document.getElementById("enlarged"));
 const exposure = new Exposure(config.min_exposure_ms, tick);
 
-let upcoming = []; // pages of cards whose pictures are loading or loaded
+let upcoming = []; // pages that lie painted but unseen over the one on screen
+let page = new Page([]);
 let cards = [];
 let current = 0;
 let shownAt = 0;
@@ -29,18 +30,23 @@ let fetching = null;
 let exhausted = false;
 let ghosts = false;
 
-function layout() {
+function layout(...pages) {
   const box = shell.getBoundingClientRect();
-  const { columns, size } = fit(cards.length || 12, box.width - 16, box.height - 12, CARD);
-  grid.style.setProperty("--columns", columns);
-  grid.style.setProperty("--size", `${Math.max(size, 140)}px`);
-  grid.columns = columns;
+  for (const one of pages) one.fit(box, CARD);
+}
+
+/** Keep a page ready: laid out and painted, so that Enter only has to uncover it. */
+function prepare(one) {
+  one.wait();
+  if (one.sheet.parentNode !== shell) shell.append(one.sheet);
+  layout(one);
+  return one;
 }
 
 async function fetchPage() {
   const items = await desk.fetchItems(pageSize(window.innerWidth, window.innerHeight));
   await gather(config.urls.pictures, items, gridNames);
-  if (items.length) upcoming.push(items.map((item) => card(template, item)));
+  if (items.length) upcoming.push(prepare(new Page(items.map((item) => card(template, item)))));
   exhausted = items.length === 0;
 }
 
@@ -64,21 +70,24 @@ function ahead() {
 async function nextPage() {
   if (!upcoming.length) {
     cards = [];
-    grid.replaceChildren();
+    page.sheet.remove();
     state("loading");
     await ahead();
   }
-  show(upcoming.shift() || []);
-  ahead();
+  show(upcoming.shift() || new Page([]));
+  afterPaint(ahead);
 }
 
-function show(page) {
-  cards = page;
+function show(next) {
+  if (page !== next && !upcoming.includes(page)) page.sheet.remove();
+  page = next;
+  cards = page.cards;
   current = 0;
   counting = false;
   shownAt = desk.clock.ms;
-  grid.replaceChildren(...cards);
-  layout();
+  if (page.sheet.parentNode !== shell) shell.append(page.sheet);
+  page.uncover();
+  layout(page);
   state(cards.length ? "work" : "empty");
   cards.forEach((element) => showMark(element, element.mark, MARKS));
   if (ghosts) cards.forEach((element) => showFront(element, element.item.removed.front));
@@ -167,22 +176,25 @@ function enterWords() {
 async function undo() {
   const undone = await desk.undo();
   if (!undone?.length) return;
-  if (cards.length) upcoming.unshift(cards);
-  show(
-    undone.map(({ item, mark: earlier }) => {
-      const element = card(template, item);
-      element.mark = earlier === "pass" ? null : earlier;
-      element.exposedMs = config.min_exposure_ms;
-      return element;
-    }),
-  );
+  if (cards.length) upcoming.unshift(prepare(page));
+  const again = undone.map(({ item, mark: earlier }) => {
+    const element = card(template, item);
+    element.mark = earlier === "pass" ? null : earlier;
+    element.exposedMs = config.min_exposure_ms;
+    return element;
+  });
+  show(new Page(again));
 }
 
 function lost(ids) {
   const gone = (element) => ids.has(element.item.id);
+  const affected = cards.some(gone);
   ids.forEach((id) => desk.held.delete(id));
-  upcoming = upcoming.map((page) => page.filter((element) => !gone(element))).filter((page) => page.length);
-  if (cards.some(gone)) show(cards.filter((element) => !gone(element)));
+  for (const one of [page, ...upcoming]) one.without(gone);
+  upcoming.filter((one) => !one.cards.length).forEach((one) => one.sheet.remove());
+  upcoming = upcoming.filter((one) => one.cards.length);
+  layout(...upcoming);
+  if (affected) show(page);
   desk.say(`${ids.size} scans were reserved too long ago and went back to the queue.`);
 }
 
@@ -220,8 +232,8 @@ function hover(event) {
 const actions = {
   left: () => move(-1),
   right: () => move(1),
-  up: () => move(-grid.columns),
-  down: () => move(grid.columns),
+  up: () => move(-page.columns),
+  down: () => move(page.columns),
   pass: () => mark("pass"),
   face: () => mark("face"),
   brain: () => mark("brain"),
@@ -236,8 +248,11 @@ const actions = {
 for (let view = 1; view <= 9; view += 1) actions[`view${view}`] = () => enlarge(view - 1) || (cards[current] && enlarger.show(cards[current].item, view - 1));
 
 listen(actions, config.keys);
-grid.addEventListener("focusin", (event) => select(cards.indexOf(event.target.closest(".card")), false));
-grid.addEventListener("click", (event) => {
+shell.addEventListener("focusin", (event) => {
+  const element = event.target.closest(".card");
+  if (element) select(cards.indexOf(element), false);
+});
+shell.addEventListener("click", (event) => {
   const element = event.target.closest(".card");
   if (!element) return;
   const again = element.hasAttribute("data-touched");
@@ -246,8 +261,8 @@ grid.addEventListener("click", (event) => {
   if (again && event.target.closest("img")) enlarge();
 });
 for (const button of document.querySelectorAll("[data-act]")) button.addEventListener("click", () => actions[button.dataset.act]());
-grid.addEventListener("pointerover", hover);
-window.addEventListener("resize", layout);
+shell.addEventListener("pointerover", hover);
+window.addEventListener("resize", () => layout(page, ...upcoming));
 setInterval(() => desk.showNumbers(topline), 5000);
 desk.onLost = lost;
 nextPage();

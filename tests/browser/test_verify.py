@@ -187,3 +187,29 @@ def test_a_picture_that_does_not_load_cannot_be_accepted(enter, cast, scans):
     press(page, "Enter")
     expect(page.locator("#status")).to_contain_text("did not load")
     assert statuses(made) == [Status.VERIFY] * 2
+
+
+def test_the_next_page_waits_painted_but_neither_counted_nor_reachable(enter, cast, scans, exposure):
+    scans(14)
+    exposure(0.5)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 12)
+    waiting = page.locator(".grid.waiting .tile")
+    expect(waiting).to_have_count(2)
+    page.wait_for_timeout(700)
+    assert page.evaluate(
+        "[...document.querySelectorAll('.waiting .tile')].map(card => card.exposedMs ?? 0)"
+    ) == [0, 0]
+    assert page.evaluate("document.querySelector('.grid.waiting').inert")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.waiting img')].every(image => image.naturalWidth > 0)"
+    )
+    press(page, "Enter")
+    expect(waiting).to_have_count(0)
+    expect(page.locator(".card")).to_have_count(2)
+    cards_ready(page, 2)
+    press(page, "Enter")
+    eventually(page, Verdict.objects.count, 14)
+    assert Verdict.objects.filter(exposure_ms__gte=500).count() == 14
+    press(page, "z")
+    expect(page.locator(".card")).to_have_count(2)
