@@ -55,11 +55,15 @@ REASON_SENTENCES = {
 
 @dataclass(frozen=True)
 class ThresholdPolicy:
-    """Verify at p(pass) >= verify_min; fail at 1 - p(pass) >= fail_min with one class >= class_min."""
+    """Verify at p(pass) >= verify_min; fail at 1 - p(pass) >= fail_min with one class >= class_min.
 
-    verify_min: float = 0.95
+    The start values are those at which the shipped model was wrong in 0 of 23 confident passes and 2 of 98
+    confident failures of 782 simulated attempts of its calibration people (docs/model-card.md).
+    """
+
+    verify_min: float = 0.90
     fail_min: float = 0.95
-    class_min: float = 0.8
+    class_min: float = 0.90
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -161,4 +161,4 @@ def test_every_version_is_in_the_trail(make, cast):
     make()
     actions.save_thresholds(actor=cast.root, policy=ThresholdPolicy(0.99))
     events = AuditEvent.objects.filter(action="thresholds_saved").order_by("seq")
-    assert [event.after["policy"]["verify_min"] for event in events] == [0.95, 0.99]
+    assert [event.after["policy"]["verify_min"] for event in events] == [ThresholdPolicy().verify_min, 0.99]
