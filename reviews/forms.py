@@ -33,6 +33,7 @@ class ScanFilter(forms.Form):
     sort = forms.ChoiceField(choices=SORT_CHOICES, required=False)
     again = forms.BooleanField(label="Defaced again", required=False)
     history = forms.BooleanField(label="Every attempt", required=False)
+    doubted = forms.BooleanField(label="Doubted by every reviewer", required=False)
     show = forms.CharField(required=False, max_length=8, widget=forms.HiddenInput)
 
     def __init__(self, *args, datasets, **kwargs) -> None:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from reviews import reports
 from reviews.forms import ScanFilter
 from reviews.models import Attempt, Dataset
 from reviews.states import Status
@@ -63,6 +64,8 @@ def filtered(attempts, wanted: dict):
         attempts = attempts.filter(scan__suffix=wanted["modality"])
     if wanted.get("again"):
         attempts = attempts.filter(number__gt=1)
+    if wanted.get("doubted"):
+        attempts = reports.doubted_by_all(attempts)
     return searched(attempts, wanted.get("q") or "")
 
 
