@@ -95,6 +95,7 @@ CACHES = {
         "LOCATION": DATA_DIR / "cache",
     }
 }
+SLICES_CACHE_MB = environment.number("QC_SLICES_CACHE_MB", 2048, low=1, high=1_000_000)
 QUEUE_SOCKET = environment.socket_path(DATA_DIR)
 QUEUE_URL = environment.address("QC_QUEUE_URL", f"unix://{QUEUE_SOCKET}", ("unix", "redis", "rediss"))
 RQ_QUEUES = {"default": {"URL": QUEUE_URL, "DEFAULT_TIMEOUT": 900}}

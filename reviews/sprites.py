@@ -1,5 +1,6 @@
 """Every slice of a volume in one picture, so that a slider moves without asking the server."""
 
+import contextlib
 import math
 import os
 import tempfile
@@ -53,7 +54,25 @@ def sheet(path: Path, plane: str, layer: str, *, after: str, before: str = "") -
         with ONE_AT_A_TIME:  # a person who hurries through a queue must not fill the memory with volumes
             if not (path.exists() and note.exists()):
                 _make(path, note, plane, layer, after, before)
+    os.utime(path)  # pruned is what nobody has looked at for longest
     return Sheet(path, note.read_text())
+
+
+def prune(folder: Path, most_bytes: int) -> int:
+    """Delete the sheets not shown for longest until the folder holds at most `most_bytes`; returns how many went."""
+    sheets = []
+    for path in folder.glob("*.webp"):
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            sheets.append((stat.st_mtime, stat.st_size, path))
+    excess, gone = sum(size for _, size, _ in sheets) - most_bytes, 0
+    for _, size, path in sorted(sheets):
+        if excess <= 0:
+            break
+        path.unlink(missing_ok=True)
+        path.with_suffix(".txt").unlink(missing_ok=True)
+        excess, gone = excess - size, gone + 1
+    return gone
 
 
 def _make(path: Path, note: Path, plane: str, layer: str, after: str, before: str) -> None:

@@ -2,7 +2,9 @@
 
 import signal
 import time
+from pathlib import Path
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
@@ -29,8 +31,18 @@ class Command(BaseCommand):
                 older_than = 120.0
             except DatabaseError as error:
                 self.stderr.write(f"the database did not answer, trying again: {error}")
+            self.prune_slices()
             close_old_connections()
             time.sleep(options["every"])
+
+    def prune_slices(self) -> None:
+        """Keep the stored slices below their limit; a disk that refuses must not end the upkeep."""
+        from reviews import sprites
+
+        try:
+            sprites.prune(Path(settings.DATA_DIR) / "slices", settings.SLICES_CACHE_MB * 1_000_000)
+        except OSError as error:
+            self.stderr.write(f"stored slices could not be pruned: {error}")
 
 
 class _Silent:
