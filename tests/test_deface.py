@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inference import study
-from inference.deface import PLANS, DefaceError, plan_after, run
+from inference.deface import PLANS, DefaceError, run
 from inference.deface.engines import _carried_back
 from inference.deface.template import block_affine, block_mean, removal, template_brain, template_head
 from inference.volumes import from_array, read_volume
@@ -126,14 +126,6 @@ def test_averaged_blocks_stay_where_their_voxels_were():
     assert block.shape == (4, 3, 7)
     where = block_affine(affine, (2, 3, 1)) @ [1, 0, 0, 1]
     assert where[0] == pytest.approx(affine[0, 0] * block[1, 0, 0] + 5)
-
-
-def test_every_failure_leads_to_plans_that_exist_and_ends_with_a_person():
-    for failed in ("face", "brain", "both"):
-        plans = [plan_after(failed, number) for number in (1, 2, 3)]
-        assert set(plans) <= set(PLANS)
-        assert len(set(plans)) == 3
-        assert plan_after(failed, 4) is None
 
 
 def test_an_external_engine_keeps_geometry_scaling_and_type(small, site_engine, tmp_path):

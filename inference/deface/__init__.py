@@ -15,11 +15,11 @@ import nibabel as nib
 import numpy as np
 
 from inference.deface.engines import ENGINES, EngineError, External, Work, engine_called
-from inference.deface.plans import PLANS, Plan, plan_after
+from inference.deface.plans import PLANS, Plan
 from inference.deface.register import RegistrationError
 from inference.volumes import VolumeError, read_volume
 
-__all__ = ["ENGINES", "PLANS", "DefaceError", "DefaceRecord", "Plan", "plan_after", "run", "run_plan"]
+__all__ = ["ENGINES", "PLANS", "DefaceError", "DefaceRecord", "Plan", "run", "run_plan"]
 
 TIMEOUT_SECONDS = 600.0
 

@@ -45,15 +45,3 @@ PLANS = {
         Plan("every_orientation", FACE, ("header", "other_costs", "quarter_turns")),
     )
 }
-
-AFTER = {
-    "face": ("larger", "largest", "register_anew"),
-    "brain": ("smaller", "spare_brain", "register_anew"),
-    "both": ("register_anew", "every_orientation", "spare_brain"),
-}
-
-
-def plan_after(failed_class: str, number: int) -> str | None:
-    """The plan that fits the failure of attempt `number` (1, 2, 3 …); None when a person must decide."""
-    ladder = AFTER[failed_class]
-    return ladder[number - 1] if 1 <= number <= len(ladder) else None

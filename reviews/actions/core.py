@@ -3,10 +3,10 @@
 from django.db.models import Max
 from django.utils import timezone
 
+from inference.plans import plan_after
 from reviews import audit, queue
 from reviews.models import Attempt, Dataset, Membership
 from reviews.models.people import MANAGING, REVIEWING
-from reviews.plans import plan_after
 from reviews.states import Event, IllegalTransition, Status, after
 
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 
 from django.db import IntegrityError, transaction
 
+from inference.plans import STANDARD
 from reviews.actions.core import Refused, advance, born, record
 from reviews.models import Attempt, Dataset, Scan
-from reviews.plans import STANDARD
 from reviews.states import RETRY_EVENT, Event, Status
 
 EXTERNAL = "external"

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from inference.plans import STANDARD
 from reviews import queue
 from reviews.actions.core import (
     Refused,
@@ -17,7 +18,6 @@ from reviews.actions.core import (
     require_manager,
 )
 from reviews.models import Attempt
-from reviews.plans import STANDARD
 from reviews.states import RETRY_EVENT, WORKING, Event, Status
 
 CLAIM_TIMEOUT = timedelta(minutes=2)

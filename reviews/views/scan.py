@@ -5,10 +5,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from inference.plans import LADDERS, STANDARD
 from reviews import actions
 from reviews.forms import KnownForm
 from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Scan
-from reviews.plans import LADDERS, STANDARD
 from reviews.states import Status
 from reviews.views import items
 from reviews.views.access import get_attempt, get_scan, login_required

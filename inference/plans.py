@@ -1,4 +1,4 @@
-"""Which plan a re-defacing follows after each kind of failure; the engines know what the names mean."""
+"""Which plan a re-defacing follows after each kind of failure; the engines know what the names mean. Imports nothing."""
 
 from collections.abc import Sequence
 
