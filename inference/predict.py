@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from inference import checkpoint
 from inference.checkpoint import CheckpointError, Facts
-from inference.projections.frame import head_frame
-from inference.projections.network import SURFACES, VIEW_NAMES, NetworkInput, network_input
+from inference.projections.network import SURFACES, VIEW_NAMES, NetworkInput
 from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
-from inference.volumes import Volume
 
 DEFAULT = checkpoint.DEFAULT
 _FACE, _EARS, _BRAIN = (np.array([i >> bit & 1 for i in range(8)], bool) for bit in range(3))
@@ -70,11 +68,6 @@ class Result:
         return self.evidence[VIEW_NAMES.index(view), ("brain", "face").index(kind)]
 
 
-def prepare(volume: Volume) -> NetworkInput:
-    """The projections that the network sees of a volume."""
-    return network_input(head_frame(volume.data, tuple(map(float, volume.zooms))))  # type: ignore[arg-type]
-
-
 class Classifier:
     """A network ready for use in one process; one thread, safe before a fork."""
 
@@ -121,4 +114,4 @@ class Classifier:
         ]  # fmt: skip
 
 
-__all__ = ["DEFAULT", "SURFACES", "CheckpointError", "Classifier", "Result", "prepare"]
+__all__ = ["DEFAULT", "SURFACES", "CheckpointError", "Classifier", "Result"]

@@ -4,6 +4,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
+from reviews.actions.people import CONFIGURABLE
 from reviews.models import Dataset, Mode, Role
 from reviews.models.decisions import CLASS_CHOICES
 from reviews.states import Status
@@ -76,16 +77,7 @@ class DatasetForm(forms.ModelForm):
 
     class Meta:
         model = Dataset
-        fields = [
-            "title",
-            "ears_required",
-            "min_exposure_seconds",
-            "opinion_after_judgement",
-            "lease_seconds",
-            "max_attempts",
-            "gold_share",
-            "engine",
-        ]
+        fields = CONFIGURABLE
 
 
 class GrantForm(forms.Form):

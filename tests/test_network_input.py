@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from inference.predict import prepare
 from inference.projections.frame import SHAPE, VOXEL_MM, box_matrix, head_frame, resample
 from inference.projections.network import SURFACES, network_input
+from inference.storage import network_inputs
 from inference.volumes import read_volume
 from tests.heads import simple_head
 
@@ -34,7 +34,7 @@ def test_axis_order_and_direction_do_not_matter(tmp_path, picture, expected, ord
     image = nib.Nifti1Image(picture, affine)
     turn = np.column_stack([order, flips])
     nib.save(image.as_reoriented(turn), tmp_path / "head.nii")
-    found = prepare(read_volume(tmp_path / "head.nii"))
+    found = network_inputs(read_volume(tmp_path / "head.nii"))
     np.testing.assert_array_equal(found.volume, expected.volume)
     np.testing.assert_array_equal(found.surfaces, expected.surfaces)
 

@@ -39,11 +39,11 @@ def measure_file(path: Path, network, clock) -> dict[str, float]:
     """Seconds of each stage for one file, and of nibabel alone."""
     import nibabel as nib
 
-    from inference.predict import prepare
+    from inference.storage import network_inputs
     from inference.volumes import read_volume
 
     volume, read = timed(lambda: read_volume(path), clock)
-    inputs, render = timed(lambda: prepare(volume), clock)
+    inputs, render = timed(lambda: network_inputs(volume), clock)
     classify = timed(lambda: network.predict([inputs]), clock)[1] if network else float("nan")
     _, alone = timed(lambda: nib.load(path).get_fdata(), clock)
     return {"read": read, "render": render, "classify": classify, "nibabel": alone}

@@ -19,13 +19,14 @@ from scipy import ndimage as ndi
 
 from inference import dataset, deface, truth
 from inference.evaluate import HEAD, Case, by, choose_policy, confusion, predictions, row
-from inference.predict import Classifier, prepare
+from inference.predict import Classifier
 from inference.projections.frame import VOXEL_MM
 from inference.removal import changed
 from inference.simulate.contrast import _TYPICAL
 from inference.simulate.heads import Head, template_path
 from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance, smooth_field
 from inference.simulate.sample import regions_kept
+from inference.storage import network_inputs
 from inference.volumes import read_volume
 
 STANDARD = deface.PLANS["standard"]
@@ -123,7 +124,7 @@ def cases(classifier, heads, work):
             known = json.loads(notes.read_text())
             if not known:
                 continue
-            result = classifier.predict([prepare(read_volume(target))])[0]
+            result = classifier.predict([network_inputs(read_volume(target))])[0]
             label = truth.class_of(known["ml"], known["kept"])
             shown = {k: round(v, 2) for k, v in result.probabilities.items()}
             sys.stderr.write(f"{name} {engine}: truth {label} ({known['ml']:.1f} ml) model {shown}\n")

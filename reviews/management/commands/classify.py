@@ -75,15 +75,15 @@ class Command(BaseCommand):
             return {"path": str(path), "error": f"{path}: {type(error).__name__}: {error}"}
 
     def _classified(self, path: Path, original: Path | None, *, ears: bool) -> dict:
-        from inference.predict import prepare
         from inference.projections.network import RENDER_VERSION
+        from inference.storage import network_inputs
         from inference.volumes import read_volume
 
         seconds: dict[str, float] = {}
         with clock(seconds, "read"):
             volume = read_volume(path)
         with clock(seconds, "render"):
-            inputs = prepare(volume)
+            inputs = network_inputs(volume)
         with clock(seconds, "classify"):
             result = self.network.predict([inputs])[0]
         measured, problems = self._examined(original, volume, ears=ears)
