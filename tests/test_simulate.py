@@ -5,7 +5,7 @@ import pytest
 
 from inference import truth
 from inference.simulate import masks
-from inference.simulate.contrast import CONTRASTS, thick_slices
+from inference.simulate.contrast import CONTRASTS, fill_removed, thick_slices
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
 from inference.simulate.odd import MAKERS
@@ -95,6 +95,21 @@ def test_evidence_lies_where_brain_is_missing(plain, monkeypatch):
     assert sample.brain_ml > 10
     assert front[1:5, 2:6].any()
     assert not back.any()
+
+
+def test_a_new_face_is_no_old_one(plain):
+    """Refacing paints the average head into the mask, and nothing outside it."""
+    gone = np.zeros(GRID, np.float32)
+    gone[:, 70:, :60] = 1
+    image = plain.fractions[1:].sum(axis=0)
+    for seed in range(200):
+        kind, filled = fill_removed(image, gone, plain, np.random.default_rng(seed))
+        if kind == "reface":
+            np.testing.assert_array_equal(filled[gone == 0], image[gone == 0])
+            assert not np.array_equal(filled, image)
+            assert np.isfinite(filled).all()
+            return
+    pytest.fail("no seed refaced")
 
 
 def test_slices_of_5_mm_keep_the_mean(plain):

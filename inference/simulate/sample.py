@@ -104,7 +104,7 @@ def simulate(instance: Instance, rng: np.random.Generator, allowed: tuple[str, .
     image = acquire(image, rng)
     family, share = random_mask(instance, rng)
     share = np.broadcast_to(share, GRID)
-    fill, image = fill_removed(image, share, instance.head_mask, rng)
+    fill, image = fill_removed(image, share, instance, rng)
     if thick:
         image = thick_slices(image, rng)
     view = crop_view(instance, rng)
