@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from inference import dataset, truth
 from inference.predict import Classifier
 from inference.projections.network import NetworkInput
+from inference.simulate.instance import REGIONS
 from reviews.thresholds import Judged, ThresholdPolicy, evidence, predicted_class, triage, wilson
 
 log = logging.getLogger("evaluate")
@@ -33,6 +34,9 @@ class Case(Judged):
     fill: str = ""
     contrast: str = ""
     in_distribution: bool = True
+    attributes: Mapping[str, float] = field(default_factory=dict)  # predicted: face, ears, brain
+    remains: Mapping[str, float] = field(default_factory=dict)  # predicted share of each region
+    kept: Mapping[str, float] = field(default_factory=dict)  # true share of each region in view
 
 
 def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[list[Case], list[bool]]:
@@ -51,8 +55,11 @@ def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[li
                     odd_accepted.append(result.in_distribution)
                 elif face >= 0 and brain >= 0:
                     name = truth.class_name(bool(face), bool(brain))
+                    shares = {
+                        r: float(v) for r, v in zip(REGIONS, batch.kept[n], strict=True) if not v.isnan()
+                    }
                     cases.append(Case(result.probabilities, name, shard.person, family, fill, contrast,
-                                      result.in_distribution))  # fmt: skip
+                                      result.in_distribution, result.attributes, result.remains, shares))  # fmt: skip
     return cases, odd_accepted
 
 
@@ -128,6 +135,33 @@ def by(cases: Sequence[Case], attribute: str, policy: ThresholdPolicy) -> list[s
     return [HEAD, *(row(v, [c for c in cases if getattr(c, attribute) == v], policy) for v in values)]
 
 
+def separation(name: str, scores: Sequence[float], positive: Sequence[bool], cut: float) -> str:
+    """One line: how many, how many positive, accuracy at `cut`, AUROC."""
+    if not scores:
+        return f"| {name} | 0 | | | |"
+    x, y = np.array(scores), np.array(positive)
+    right = wilson(int(((x >= cut) == y).sum()), len(y))
+    return (f"| {name} | {len(y)} | {int(y.sum())} | {right.share:.3f} ({right.low:.3f}-{right.high:.3f}) | "
+            f"{auroc(x, y):.4f} |")  # fmt: skip
+
+
+def by_question(cases: Sequence[Case]) -> list[str]:
+    """The two questions, and every region where it is clearly there or clearly gone."""
+    lines = ["| | n | there or removed | accuracy | AUROC |", "|---|---|---|---|---|"]
+    for name, classes in (("face remains", ("face", "both")), ("brain removed", ("brain", "both"))):
+        scores = [c.attributes[name.split()[0]] for c in cases]
+        lines.append(separation(name, scores, [c.truth in classes for c in cases], 0.5))
+    for region in REGIONS:
+        clear = [
+            c
+            for c in cases
+            if truth.side_of(c.kept.get(region, 0.5), truth.KEPT_CLEAR, truth.KEPT_SURE) is not None
+        ]
+        scores, there = [c.remains[region] for c in clear], [c.kept[region] >= truth.KEPT_SURE for c in clear]
+        lines.append(separation(region.replace("_", " "), scores, there, truth.KEPT_LIMIT))
+    return lines
+
+
 def risk_coverage(cases: Sequence[Case]) -> list[str]:
     """Error among the most confident share of cases, for the whole range of shares."""
     top = np.array([max(c.probabilities.values()) for c in cases])
@@ -167,7 +201,8 @@ def report(classifier: Classifier, data: Path) -> str:
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
-        "", *confusion(usable), "", "## By contrast", "", *by(usable, "contrast", policy),
+        "", *confusion(usable), "", "## By question and region", "", *by_question(usable),
+        "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
         "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from inference.model import DefacingNet
 log = logging.getLogger("train")
 # (8, 3): the answers (face, ears, brain) behind each joint index.
 COMBINATIONS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
+SAVE_EVERY = 100  # steps
 CLASS_WEIGHTS = {(0, 0): 0.8, (1, 0): 1.2, (0, 1): 0.9, (1, 1): 1.3}  # (face, brain): rare classes count more
 
 
@@ -126,11 +127,13 @@ class Run:
     average: Average
     state: Path
     epoch: int = 0
+    batch: int = 0  # done in this epoch
 
     @classmethod
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
-        model = DefacingNet().to(options.device, memory_format=torch.channels_last)
+        model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
+        model = model.to(options.device, memory_format=torch.channels_last)
         optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
@@ -141,7 +144,7 @@ class Run:
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
             schedule.load_state_dict(saved["schedule"])
-            run.average.values, run.epoch = saved["average"], saved["epoch"]
+            run.average.values, run.epoch, run.batch = saved["average"], saved["epoch"], saved["batch"]
         return run
 
     def save(self) -> None:
@@ -154,6 +157,7 @@ class Run:
                 "schedule": self.schedule.state_dict(),
                 "average": self.average.values,
                 "epoch": self.epoch,
+                "batch": self.batch,
             },
             part,
         )
@@ -196,15 +200,21 @@ def train(options: argparse.Namespace) -> Path:
     while run.epoch < options.epochs:
         rng = np.random.default_rng([options.seed, run.epoch])
         run.model.train()
-        for batch in dataset.batches(parts["train"], options.batch, rng):
-            found = run.step(dataset.vary(batch, rng), options.device)
-            step += 1
+        for position, batch in enumerate(dataset.batches(parts["train"], options.batch, rng)):
+            varied = dataset.vary(batch, rng)
+            if position < run.batch:  # done before the interruption; the seed moves on as it did then
+                continue
+            torch.manual_seed(options.seed * 1_000_003 + step)  # the same whether or not the run was cut off
+            found = run.step(varied, options.device)
+            run.batch, step = position + 1, step + 1
             if step % 25 == 0:
                 shown = " ".join(f"{k} {v.item():.3f}" for k, v in found.items())
                 log.info(
                     "epoch %d step %d/%d %s %.0f s", run.epoch, step, steps, shown, time.monotonic() - started
                 )
-        run.epoch += 1
+            if step % SAVE_EVERY == 0:
+                run.save()
+        run.epoch, run.batch = run.epoch + 1, 0
         run.save()
         if parts["calibration"] and run.epoch % options.check_every == 0:
             log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
@@ -220,6 +230,7 @@ def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: a
         config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples_per_shard": options.samples, "seed": options.seed,
+              "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
               "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
@@ -234,6 +245,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument(
         "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="weights (NAME.pt) to train on from; without, from nothing"
     )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)

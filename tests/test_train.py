@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from inference import dataset, train
-from inference.evaluate import Case, auroc, calibration_error, choose_policy, risk_coverage
+from inference import checkpoint, dataset, train
+from inference.evaluate import Case, auroc, by_question, calibration_error, choose_policy, risk_coverage
 from inference.predict import Classifier
 from inference.simulate.generate import Task, make_shard
+from inference.simulate.instance import REGIONS
 from reviews.thresholds import triage
 from tests.heads import simple_head
 
@@ -68,8 +69,12 @@ def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
 def options(folder, out, epochs):
     return argparse.Namespace(
         data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, samples=12, threads=1, check_every=9,
-        device="cpu", everyone=False,
+        device="cpu", everyone=False, start=None,
     )  # fmt: skip
+
+
+def weights_of(path):
+    return checkpoint.load_for_training(path.with_suffix(".pt"))[0].state_dict().values()
 
 
 def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, tmp_path, monkeypatch):
@@ -83,13 +88,18 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
         save(run)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(train, "SAVE_EVERY", 1)
     with monkeypatch.context() as patch:
         patch.setattr(train.Run, "save", cut_off)
         with pytest.raises(KeyboardInterrupt):
             train.train(options(shard_folder, out, 2))
-    assert len(steps) == 2
+    assert len(steps) == 1, "cut off within the first epoch"
     train.train(options(shard_folder, out, 2))
-    assert len(steps) == 4, "the first epoch was not done again"
+    assert len(steps) == 4, "nothing was done again"
+    whole = tmp_path / "whole.onnx"
+    train.train(options(shard_folder, whole, 2))
+    for one, other in zip(weights_of(out), weights_of(whole), strict=True):
+        assert torch.equal(one, other), "the interruption left no trace"
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
     assert np.isfinite(network.facts.calibration["temperature"])
@@ -113,3 +123,29 @@ def test_figures_of_a_perfect_and_of_a_blind_model():
     assert auroc(np.ones(4), good) == 0.5
     assert calibration_error([case(1.0, "pass")] * 5) == pytest.approx(0)
     assert risk_coverage([case(0.9, "pass")] * 9 + [case(0.8, "face")])[-1] == "| 1.00 | 0.1000 |"
+
+
+def test_regions_are_scored_where_they_are_clearly_there_or_clearly_gone():
+    def case(klass, face, predicted, there):
+        return Case(
+            {}, klass, attributes={"face": face, "ears": 0.5, "brain": 0.1},
+            remains=dict.fromkeys(REGIONS, predicted), kept={} if there is None else {"nose": there},
+        )  # fmt: skip
+
+    cases = [
+        case("face", 0.9, 0.8, 1.0),
+        case("face", 0.4, 0.4, 0.9),  # wrong in both
+        case("pass", 0.2, 0.1, 0.0),
+        case("pass", 0.1, 0.9, 0.5),  # between the limits: the region does not count
+        case("pass", 0.1, 0.9, None),  # out of view
+    ]
+    rows = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in by_question(cases)
+    }
+    assert rows["face remains"][:2] == ["5", "2"]
+    assert rows["face remains"][2].startswith("0.800 ")
+    assert rows["face remains"][3] == "1.0000"
+    assert rows["nose"][:2] == ["3", "2"]
+    assert rows["nose"][2].startswith("0.667 ")
+    assert rows["eyes"][0] == "0"
+    assert rows["brain removed"][3] == "nan", "nothing was removed anywhere"
