@@ -17,7 +17,7 @@ from inference.truth import CLASSES
 if TYPE_CHECKING:
     from inference.model import DefacingNet
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = WEIGHTS / "default.onnx"
 
@@ -86,7 +86,7 @@ def save(model: DefacingNet, facts: Facts, path: Path) -> None:
     twin = path.with_suffix(".pt")
     torch.save({"facts": facts.text(), "weights": model.state_dict()}, twin.with_suffix(".pt.part"))
     example = (torch.zeros(1, 6, 6, 80, 80, dtype=torch.uint8), torch.zeros(1, 64, 80, 80, dtype=torch.uint8))
-    names = ["joint", "regions", "amount", "valid", "evidence"]
+    names = ["joint", "regions", "amount", "valid", "evidence", "blocks"]
     part = path.with_suffix(".onnx.part")
     torch.onnx.export(
         _Ordered(model, names), example, str(part), input_names=["surfaces", "volume"], output_names=names,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference import truth
 from inference.projections.frame import SHAPE
-from inference.projections.network import PACKS, SURFACES
+from inference.projections.network import SURFACES
 from inference.simulate.instance import REGIONS
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
@@ -72,6 +72,7 @@ class Batch:
     surfaces: Tensor
     volumes: Tensor
     evidence: Tensor
+    blocks: Tensor
     attributes: Tensor
     kept: Tensor
     brain_ml: Tensor
@@ -81,16 +82,23 @@ class Batch:
     @classmethod
     def of(cls, arrays: dict[str, NDArray[np.generic]]) -> Batch:
         """From the arrays of shards."""
+        tensor = {key: torch.from_numpy(value) for key, value in arrays.items() if key != "names"}
         return cls(
-            torch.from_numpy(arrays["surfaces"]), torch.from_numpy(arrays["volumes"]), torch.from_numpy(arrays["evidence"]),
-            torch.from_numpy(targets(arrays["brain_ml"], arrays["kept"])).long(), torch.from_numpy(arrays["kept"]),
-            torch.from_numpy(arrays["brain_ml"]), torch.from_numpy(arrays["names"][:, 0] == "odd"), arrays["names"],
-        )  # fmt: skip
+            surfaces=tensor["surfaces"],
+            volumes=tensor["volumes"],
+            evidence=tensor["evidence"],
+            blocks=tensor["blocks"],
+            attributes=torch.from_numpy(targets(arrays["brain_ml"], arrays["kept"])).long(),
+            kept=tensor["kept"],
+            brain_ml=tensor["brain_ml"],
+            odd=torch.from_numpy(arrays["names"][:, 0] == "odd"),
+            names=arrays["names"],
+        )
 
 
 def load(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
     """The arrays of several shards, one after another."""
-    keys = ("surfaces", "volumes", "evidence", "brain_ml", "kept", "names")
+    keys = ("surfaces", "volumes", "evidence", "blocks", "brain_ml", "kept", "names")
     parts = []
     for path in paths:
         with np.load(path) as z:
@@ -118,14 +126,10 @@ def mirror(batch: Batch) -> Batch:
     width, cells = SHAPE[0], SHAPE[0] // 8
     surfaces = batch.surfaces[:, _SWAP].clone()
     surfaces[:, _FLIPPED, ..., :width] = surfaces[:, _FLIPPED, ..., :width].flip(-1)
-    maps = batch.evidence.clone()
-    maps[:, : len(SURFACES)] = maps[:, _SWAP]
+    maps = batch.evidence[:, _SWAP].clone()
     maps[:, _FLIPPED, ..., :cells] = maps[:, _FLIPPED, ..., :cells].flip(-1)
-    start = len(SURFACES) + len(PACKS["sagittal"])
-    maps[:, len(SURFACES) : start] = maps[:, len(SURFACES) : start].flip(1)
-    maps[:, start:, :, :cells] = maps[:, start:, :, :cells].flip(-2)
-    return Batch(surfaces, batch.volumes.flip(1), maps, batch.attributes, batch.kept[:, [0, 1, 2, 4, 3]],
-                 batch.brain_ml, batch.odd, batch.names)  # fmt: skip
+    return Batch(surfaces, batch.volumes.flip(1), maps, batch.blocks.flip(2), batch.attributes,
+                 batch.kept[:, [0, 1, 2, 4, 3]], batch.brain_ml, batch.odd, batch.names)  # fmt: skip
 
 
 def vary(batch: Batch, rng: np.random.Generator) -> Batch:

@@ -1,7 +1,7 @@
-"""The CNN: two small residual encoders over 23 projections of a head, fused into calibrated answers.
+"""The CNN: surface views through a 2-D encoder, the whole head through a small 3-D one, fused into the answers.
 
-Beside the answers it draws, for every projection, a coarse map of where brain is missing and where face is left:
-it is trained on where the evidence lies, not only on what follows from it.
+The 3-D part draws, for every block of 12 mm, where brain is missing and where each region of the face is left or gone.
+It is trained on where the evidence lies, not only on what follows from it; the answers are read from these maps.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from inference.projections.network import LAYERS, PACKS, SIDE, SLICE_STEP, SURFACES
+from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
+from inference.simulate.parts import PARTS
 
 ATTRIBUTES = ("face", "ears", "brain")
 REGION_COUNT = 5
+RARE = -4.5  # the logit from which the maps start: nearly every block is empty
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the network."""
 
-    widths: tuple[int, int, int] = (48, 96, 128)
-    view_features: int = 48
-    hidden: int = 256
+    widths: tuple[int, int, int] = (40, 80, 112)
+    view_features: int = 32
+    stem: int = 16
+    blocks: int = 48
+    deep: int = 128
+    hidden: int = 192
     dropout: float = 0.2
 
 
@@ -41,44 +47,112 @@ class Residual(nn.Module):
         return torch.relu(x + self.body(x))
 
 
-def down(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+def down(inputs: int, outputs: int) -> nn.Sequential:
     """A convolution that halves the resolution."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
     )
 
 
-class Encoder(nn.Module):
-    """Projections of one kind -> features and evidence maps; each view knows its place by a learnt map."""
+class SurfaceEncoder(nn.Module):
+    """Surface views -> features and evidence maps; each view knows its place by a learnt map."""
 
-    def __init__(self, views: int, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         low, middle, high = config.widths
         self.stem = nn.Sequential(  # overlapping patches of 8 x 8, one every 4
             nn.Conv2d(LAYERS, low, 8, stride=4, padding=2, bias=False), nn.BatchNorm2d(low), nn.ReLU(), Residual(low)
         )  # fmt: skip
-        self.place = nn.Parameter(torch.zeros(views, middle, SIDE // 8, SIDE // 8))
+        self.place = nn.Parameter(torch.zeros(len(SURFACES), middle, SIDE // 8, SIDE // 8))
         self.enter = down(low, middle)
         self.body = Residual(middle)
         self.evidence = nn.Conv2d(middle, 2, 1)
         self.leave = down(middle, high)
         self.project = nn.Linear(2 * high, config.view_features)
-        self.views = views
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        batch = x.shape[0]  # x: (B, V, 6, 80, 80)
-        x = self.stem(x.flatten(0, 1))  # (B*V, low, 20, 20)
-        x = self.enter(x)  # (B*V, middle, 10, 10)
-        x = x.unflatten(0, (batch, self.views)) + self.place
+        batch, views = x.shape[:2]  # x: (B, V, 6, 80, 80)
+        x = self.enter(self.stem(x.flatten(0, 1)))  # (B*V, middle, 10, 10)
+        x = x.unflatten(0, (batch, views)) + self.place
         x = self.body(x.flatten(0, 1))
         maps = self.evidence(x)  # (B*V, 2, 10, 10)
         x = self.leave(x).flatten(2)  # (B*V, high, 25)
         x = self.project(torch.cat([x.mean(2), x.amax(2)], dim=1))
         strongest = maps.flatten(2).amax(2)  # (B*V, 2)
-        features = torch.cat([x, strongest], dim=1).unflatten(0, (batch, self.views))
-        return features.flatten(1), maps.unflatten(0, (batch, self.views))
+        features = torch.cat([x, strongest], dim=1).unflatten(0, (batch, views))
+        return features.flatten(1), maps.unflatten(0, (batch, views))
+
+
+def conv3d(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, normalisation, ReLU; the resolution is divided by `stride`."""
+    padding = (kernel - 1) // 2
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm3d(outputs),
+        nn.ReLU(),
+    )
+
+
+class Bottleneck(nn.Module):
+    """A 3x3x3 convolution of half the width beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv3d(width, width // 2, 1), conv3d(width // 2, width // 2, 3),
+            nn.Conv3d(width // 2, width, 1, bias=False), nn.BatchNorm3d(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.body(x))
+
+
+class VolumeEncoder(nn.Module):
+    """The whole head -> maps of blocks of 12 mm, and features of the head as a whole."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, deep = config.blocks, config.deep
+        # no normalisation at full resolution: it would cost more than the convolution
+        self.stem = nn.Sequential(nn.Conv3d(1, config.stem, 4, stride=2, padding=1), nn.ReLU())
+        self.enter = conv3d(config.stem, width, 3, 2)
+        self.place = nn.Parameter(torch.zeros(width, *CELLS))
+        self.before = Bottleneck(width)
+        self.leave = conv3d(width, deep, 3, 2)
+        self.middle = nn.Sequential(Bottleneck(deep), Bottleneck(deep))
+        self.back = nn.Conv3d(deep, width, 1)
+        self.after = Bottleneck(width)
+        self.maps = nn.Conv3d(width, len(PARTS), 1)
+        nn.init.constant_(self.maps.bias, RARE)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.enter(self.stem(x)) + self.place  # (B, width, 16, 20, 20)
+        x = self.before(x)
+        deep = self.middle(self.leave(x))  # (B, deep, 8, 10, 10)
+        x = self.after(x + interpolate(self.back(deep), scale_factor=2.0, mode="nearest"))
+        maps = self.maps(x)  # (B, 10, 16, 20, 20)
+        deep = deep.flatten(2)
+        return maps, torch.cat([deep.mean(2), deep.amax(2)], dim=1)
+
+
+def readings(maps: Tensor) -> Tensor:
+    """(B, 10, 16, 20, 20) logits -> (B, 34): of every part how much and how clearly, of every region the share left."""
+    chance = maps.float().sigmoid()
+    firm = (
+        (chance * chance).flatten(2).sum(2)
+    )  # squared: what is nearly nothing everywhere adds up to nothing
+    half = CELLS[0] // 2
+    sides = (
+        (chance[:, -2:] * chance[:, -2:]).unflatten(2, (2, half)).flatten(3).sum(3)
+    )  # (B, 2, 2): ears by side
+    left = torch.cat([firm[:, 2::2][:, :3], sides[:, 0]], dim=1)
+    gone = torch.cat([firm[:, 3::2][:, :3], sides[:, 1]], dim=1)
+    parts = [torch.log(firm + 0.02), maps.float().flatten(2).amax(2).clamp(min=-8) / 4, left / (left + gone + 0.05),
+             torch.log(left + gone + 0.02), torch.log(left + 0.02)[:, 3:], torch.log(gone + 0.02)[:, 3:]]  # fmt: skip
+    return torch.cat(parts, dim=1)
+
+
+READINGS = 2 * len(PARTS) + 2 * REGION_COUNT + 4
 
 
 class DefacingNet(nn.Module):
@@ -86,40 +160,38 @@ class DefacingNet(nn.Module):
 
     forward(surfaces (B, 6, 6, 80, 80) uint8, volume (B, 64, 80, 80) uint8) ->
     joint (B, 8): index face + 2 * ears + 4 * brain; regions (B, 5); amount (B,) log1p of ml of brain removed;
-    valid (B,): is this a head at all; evidence (B, 23, 2, 10, 10): brain missing, face left.
+    valid (B,): is this a head at all; evidence (B, 6, 2, 10, 10): brain missing, face left, in the surface views;
+    blocks (B, 10, 16, 20, 20): the shares of PARTS in every block of 12 mm.
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config or ModelConfig()
-        packs = sum(len(p) for p in PACKS.values())
-        self.surfaces = Encoder(len(SURFACES), self.config)
-        self.slices = Encoder(packs, self.config)
-        features = (len(SURFACES) + packs) * (self.config.view_features + 2)
+        self.surfaces = SurfaceEncoder(self.config)
+        self.volume = VolumeEncoder(self.config)
+        self.context = nn.Sequential(nn.Linear(2 * self.config.deep, 64), nn.ReLU())
+        count = len(SURFACES) * (self.config.view_features + 2) + 64 + READINGS
         self.fuse = nn.Sequential(
-            nn.Linear(features, self.config.hidden), nn.ReLU(), nn.Dropout(self.config.dropout),
+            nn.Linear(count, self.config.hidden), nn.ReLU(), nn.Dropout(self.config.dropout),
             nn.Linear(self.config.hidden, self.config.hidden // 2), nn.ReLU(),
         )  # fmt: skip
         self.answers = nn.Linear(self.config.hidden // 2, 8 + REGION_COUNT + 2)
 
-    @staticmethod
-    def packs(volume: Tensor) -> Tensor:
-        """(B, 64, 80, 80) -> (B, 17, 6, 80, 80) packs of neighbouring slices."""
-        out = []
-        for axis, starts in enumerate(PACKS.values(), start=1):
-            for start in starts:
-                pack = volume.narrow(axis, start, 2 * LAYERS).movedim(axis, 1)[:, ::SLICE_STEP]
-                out.append(nn.functional.pad(pack, (0, 0, 0, SIDE - pack.shape[2])))
-        return torch.stack(out, dim=1)
+    def features(self, surfaces: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """((B, F) what the last layers see, (B, 6, 2, 10, 10) maps of the surfaces, (B, 10, 16, 20, 20) blocks)."""
+        outer, outer_maps = self.surfaces(surfaces.float() / 128 - 1)
+        blocks, deep = self.volume(volume.float().unsqueeze(1) / 128 - 1)
+        features = torch.cat([outer.float(), self.context(deep).float(), readings(blocks)], dim=1)
+        return features, outer_maps, blocks
 
     def forward(self, surfaces: Tensor, volume: Tensor) -> dict[str, Tensor]:
-        outer, outer_maps = self.surfaces(surfaces.float() / 128 - 1)
-        inner, inner_maps = self.slices(self.packs(volume).float() / 128 - 1)
-        answers = self.answers(self.fuse(torch.cat([outer, inner], dim=1)))
+        features, outer_maps, blocks = self.features(surfaces, volume)
+        answers = self.answers(self.fuse(features))
         return {
             "joint": answers[:, :8],
             "regions": answers[:, 8 : 8 + REGION_COUNT],
             "amount": answers[:, -2],
             "valid": answers[:, -1],
-            "evidence": torch.cat([outer_maps, inner_maps], dim=1),
+            "evidence": outer_maps,
+            "blocks": blocks,
         }

@@ -159,9 +159,7 @@ def prepared(
 @torch.no_grad()
 def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor:
     """(N, F) of N network inputs, as the last layers see them."""
-    outer, _ = model.surfaces(surfaces.float() / 128 - 1)
-    inner, _ = model.slices(model.packs(volumes).float() / 128 - 1)
-    return torch.cat([outer, inner], dim=1)
+    return model.features(surfaces, volumes)[0]
 
 
 def gathered(model: DefacingNet, cases: Sequence[Case], kept: Path) -> Part:

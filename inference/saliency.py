@@ -8,14 +8,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from inference.predict import Result
-from inference.projections.network import PACKS, SURFACES, VIEW_NAMES, NetworkInput
+from inference.projections.network import PACK_SPAN, PACKS, SURFACES, VIEW_NAMES, NetworkInput
 
 PIXELS = 400
 LEAST = 0.3  # a projection without evidence above this is not worth a picture
 MOST_VIEWS = 6
 SHOWN_SURFACES = ("front", "left", "right")
 COLOURS = {"face": (230, 159, 0), "brain": (213, 94, 0)}
-CELL = 8  # cells of a projection under one cell of evidence
 
 Plane = NDArray[np.float32]
 
@@ -52,7 +51,7 @@ def overlay(inputs: NetworkInput, result: Result, view: str) -> Image.Image:
     picture = np.repeat(large(grey)[..., None], 3, axis=2) * 255
     for kind, colour in COLOURS.items():
         evidence = result.saliency(view, kind)
-        heat = large(evidence if view in SURFACES else upright(evidence, view))
+        heat = large(evidence if view in SURFACES else upright(evidence))
         alpha = np.clip((heat - 0.15) / 0.6, 0, 1)[..., None] * 0.75
         picture = picture * (1 - alpha) + np.array(colour, np.float32) * alpha
     return square(picture.clip(0, 255).astype(np.uint8))
@@ -68,21 +67,19 @@ def surface(inputs: NetworkInput, view: str) -> Plane:
 def plane(inputs: NetworkInput, view: str) -> Plane:
     """The middle slice of a pack, upright, person's right on the left, in 0-1."""
     axis, start = view.split("_")
-    middle = np.take(inputs.volume, int(start) + 6, axis=list(PACKS).index(axis))
-    return upright((middle / 170).clip(0, 1).astype(np.float32), view)
+    middle = np.take(inputs.volume, int(start) + PACK_SPAN // 2, axis=list(PACKS).index(axis))
+    return upright((middle / 170).clip(0, 1).astype(np.float32))
 
 
-def upright(array: Plane, view: str) -> Plane:
-    """(across, up) as the network holds it -> rows from the top; evidence loses what lies beyond the frame."""
-    if array.shape == (10, 10) and not view.startswith("sagittal"):
-        array = array[: 64 // CELL]
+def upright(array: Plane) -> Plane:
+    """(across, up) as the network holds it -> rows from the top, person's right on the left."""
     return np.ascontiguousarray(array.T[::-1, ::-1])
 
 
 def large(array: Plane) -> Plane:
-    """Enlarged to PIXELS for 80 cells, smoothly."""
-    scale = PIXELS / 80 * (CELL if array.shape[0] == 80 // CELL else 1)
-    size = (round(array.shape[1] * scale), round(array.shape[0] * scale))
+    """Enlarged to PIXELS for 80 cells from top to bottom, smoothly."""
+    scale = PIXELS / array.shape[0]
+    size = (round(array.shape[1] * scale), PIXELS)
     return np.asarray(Image.fromarray(array.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger("train")
 # (8, 3): the answers (face, ears, brain) behind each joint index.
 COMBINATIONS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
 SAVE_EVERY = 100  # steps
+BLOCKS_WEIGHT = 15.0  # nearly all blocks are empty: their mean says little about those that matter
 CLASS_WEIGHTS = {(0, 0): 0.8, (1, 0): 1.2, (0, 1): 0.9, (1, 1): 1.3}  # (face, brain): rare classes count more
 
 
@@ -47,13 +48,15 @@ def losses(out: dict[str, Tensor], batch: dataset.Batch) -> dict[str, Tensor]:
     kept = batch.kept[real]
     seen = ~kept.isnan()
     maps = out["evidence"][real].float()
+    blocks, share = out["blocks"][real].float(), batch.blocks[real].float() / 255
     return {
         "joint": (nll * weights).mean(),
         "regions": 0.4 * bce(out["regions"][real].float()[seen], kept[seen].clamp(0, 1)),
-        "amount": 0.1
+        "amount": 0.3
         * nn.functional.smooth_l1_loss(out["amount"][real].float(), torch.log1p(batch.brain_ml[real])),
         "valid": 0.3 * bce(out["valid"].float(), real.float()),
-        "evidence": 0.7 * bce(maps, batch.evidence[real].float(), pos_weight=torch.tensor(3.0)),
+        "evidence": 0.5 * bce(maps, batch.evidence[real].float(), pos_weight=torch.tensor(3.0)),
+        "blocks": BLOCKS_WEIGHT * bce(blocks, share, pos_weight=torch.tensor(2.0)),
     }
 
 
@@ -132,8 +135,8 @@ class Run:
     @classmethod
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
-        model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
-        model = model.to(options.device, memory_format=torch.channels_last)
+        model = DefacingNet().to(options.device)
+        model.surfaces.to(memory_format=torch.channels_last)
         optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
@@ -230,7 +233,6 @@ def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: a
         config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples_per_shard": options.samples, "seed": options.seed,
-              "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
               "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
@@ -245,9 +247,6 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument(
         "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
-    )
-    parser.add_argument(
-        "--start", type=Path, help="weights (NAME.pt) to train on from; without, from nothing"
     )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)

@@ -1,10 +1,10 @@
-"""What the CNN looks at: 23 projections of a head in the working frame, as bytes.
+"""What the CNN looks at: six surface views and the whole working frame, as bytes.
 
 Six surface views (from the front, the back, the left, the right, above and below), each with six layers: how
 far the first tissue lies, and what lies 0-3, 3-6, 6-9, 9-12 and 12-18 mm beneath that surface. An intact head shows
 skin, bone and fluid there one after the other; where a mask cut into the brain, brain lies bare.
-Seventeen slice packs of six neighbouring slices each, 3 mm apart in the plane and 6 mm across it, through
-the whole frame: sagittal, coronal and axial.
+The frame itself, 64 x 80 x 80 cells of 3 mm; what the network finds in it is shown to people on seventeen packs of
+neighbouring slices, sagittal, coronal and axial, through the whole frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.projections.frame import BoolArray, FloatArray, HeadFrame
+from inference.projections.frame import SHAPE, BoolArray, FloatArray, HeadFrame
 
 # Raised whenever the same head would give other arrays; weights are bound to it.
 RENDER_VERSION = "1"
@@ -22,10 +22,12 @@ SURFACES = ("front", "back", "left", "right", "top", "bottom")
 SIDE = 80  # every projection is SIDE x SIDE, smaller ones are padded at the end
 LAYERS = 6
 PEELS_MM = ((0, 3), (3, 6), (6, 9), (9, 12), (12, 18))
-SLICE_STEP = 2
-# First slices of the packs; a pack spans 12 slices of which it shows every second.
+PACK_SPAN = 12
+# First slices of the packs.
 PACKS = {"sagittal": range(2, 62, 12), "coronal": range(8, 80, 12), "axial": range(8, 80, 12)}
 VIEW_NAMES = (*SURFACES, *(f"{axis}_{start}" for axis, starts in PACKS.items() for start in starts))
+CELL = 4  # voxels of the frame under one block of the network's maps: 12 mm
+CELLS = tuple(n // CELL for n in SHAPE)  # (16, 20, 20)
 BYTES_PER_MEDIAN = 85.0  # intensity 1.0 (the median of the head) becomes this byte
 GAMMA = 0.7
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from inference.projections.frame import SHAPE
-from inference.projections.network import LAYERS, SIDE, SURFACES
+from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
 from inference.simulate.contrast import CONTRASTS
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.odd import odd_sample
-from inference.simulate.sample import POOL, VIEW_COUNT, simulate
+from inference.simulate.parts import PARTS
+from inference.simulate.sample import POOL, simulate
 
 ODD_EVERY = 12  # one sample in so many is not a defaced head
 
@@ -48,7 +49,8 @@ def make_shard(task: Task) -> str:
     count = task.samples
     surfaces = np.zeros((count, len(SURFACES), LAYERS, SIDE, SIDE), np.uint8)
     volumes = np.zeros((count, *SHAPE), np.uint8)
-    evidence = np.zeros((count, VIEW_COUNT, 2, SIDE // POOL, SIDE // POOL), bool)
+    evidence = np.zeros((count, len(SURFACES), 2, SIDE // POOL, SIDE // POOL), bool)
+    blocks = np.zeros((count, len(PARTS), *CELLS), np.uint8)
     brain_ml = np.full(count, np.nan, np.float32)
     kept = np.full((count, len(REGIONS)), np.nan, np.float32)
     names: list[tuple[str, str, str]] = []
@@ -58,18 +60,14 @@ def make_shard(task: Task) -> str:
             names.append(("odd", kind, ""))
         else:
             sample = simulate(instance, rng, CONTRASTS)
-            network, evidence[n], brain_ml[n], kept[n] = (
-                sample.network,
-                sample.evidence,
-                sample.brain_ml,
-                sample.kept,
-            )
+            network, evidence[n], blocks[n] = sample.network, sample.evidence, sample.blocks
+            brain_ml[n], kept[n] = sample.brain_ml, sample.kept
             names.append((sample.family, sample.fill, sample.contrast))
         surfaces[n], volumes[n] = network.surfaces, network.volume
     part = task.target.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as handle:
-        np.savez(handle, surfaces=surfaces, volumes=volumes, evidence=evidence, brain_ml=brain_ml, kept=kept,
-                 names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
+        np.savez(handle, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=blocks,
+                 brain_ml=brain_ml, kept=kept, names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
     part.replace(task.target)
     return task.target.name
 

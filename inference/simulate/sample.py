@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, crop, head_frame
+from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, HeadFrame, crop, head_frame
 from inference.projections.network import (
-    PACKS,
+    CELL,
+    CELLS,
     SIDE,
     SURFACES,
     NetworkInput,
@@ -21,21 +22,23 @@ from inference.projections.network import (
 from inference.simulate.contrast import acquire, fill_removed, paint, thick_slices
 from inference.simulate.instance import GRID, REGIONS, Instance
 from inference.simulate.masks import random_mask
+from inference.simulate.parts import FULL_SURFACE
 
-CELL_ML = VOXEL_MM**3 / 1000
-POOL = 8  # evidence maps are coarser than the projections by this factor
-VIEW_COUNT = len(SURFACES) + sum(len(p) for p in PACKS.values())
+VOXEL_ML = VOXEL_MM**3 / 1000
+POOL = 8  # evidence maps of surface views are coarser than the views by this factor
 
 
 @dataclass(frozen=True)
 class Sample:
-    """network: the projections. evidence: (23, 2, 10, 10) bool, where brain is missing, where face is left.
+    """network: the projections. evidence: (6, 2, 10, 10) bool, where brain is missing, where face is left.
 
+    blocks: (10, 16, 20, 20) uint8, the shares of `parts.PARTS` times 255 in every block of 12 mm.
     brain_ml, kept (5,) shares in the order of REGIONS, NaN where out of view.
     """
 
     network: NetworkInput
     evidence: BoolArray
+    blocks: NDArray[np.uint8]
     brain_ml: float
     kept: NDArray[np.float32]
     family: str
@@ -78,21 +81,38 @@ def pool(cells: BoolArray) -> BoolArray:
     return np.asarray(grid.any(axis=(-3, -1)))
 
 
-def evidence_maps(
-    missing: BoolArray, left: BoolArray, data: FloatArray, head: BoolArray, air: float
-) -> BoolArray:
-    """(23, 2, 10, 10) where each projection can show that brain is missing or face is left; inputs (64, 80, 80)."""
+def evidence_maps(missing: BoolArray, left: BoolArray, frame: HeadFrame) -> BoolArray:
+    """(6, 2, 10, 10) where each surface view can show that brain is missing or face is left; inputs (64, 80, 80)."""
     maps = []
     for view in SURFACES:
-        solid = seen_from(head, view)
-        depth, there = crossing(seen_from(data, view), solid, air)
+        solid = seen_from(frame.head, view)
+        depth, there = crossing(seen_from(frame.data, view), solid, frame.air)
         before = np.arange(solid.shape[0])[:, None, None] <= np.where(there, depth + 2, 999)
         maps.append([pool((seen_from(cells, view) & before).any(axis=0)) for cells in (missing, left)])
-    for axis, starts in enumerate(PACKS.values()):
-        for start in starts:
-            pack = [np.moveaxis(c, axis, 0)[start : start + 12].any(axis=0) for c in (missing, left)]
-            maps.append([pool(p) for p in pack])
     return np.array(maps)
+
+
+def block_sums(cells: FloatArray) -> FloatArray:
+    """(64, 80, 80) -> (16, 20, 20): sums over blocks of 12 mm."""
+    x, y, z = CELLS
+    return np.asarray(cells.reshape(x, CELL, y, CELL, z, CELL).sum(axis=(1, 3, 5)), np.float32)
+
+
+def blocks_of(
+    instance: Instance, share: FloatArray, seen: BoolArray, start: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """(10, 16, 20, 20) bytes, the shares of PARTS; `start` is the frame's corner in the instance grid."""
+
+    def summed(cells: FloatArray) -> FloatArray:
+        return block_sums(np.asarray(crop(np.asarray(cells, np.float32), start, 0.0), np.float32))
+
+    brain = instance.brain * seen
+    out = [summed(brain * share) / CELL**3, summed(brain) / CELL**3]
+    ears = instance.regions["left_ear"] | instance.regions["right_ear"]
+    for region in (*(instance.regions[name] for name in REGIONS[:3]), ears):
+        there = region & instance.in_view & seen
+        out += [summed(there * (1 - share)) / FULL_SURFACE, summed(there * share) / FULL_SURFACE]
+    return np.asarray(np.clip(np.array(out), 0, 1) * 255 + 0.5, np.uint8)
 
 
 def simulate(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]) -> Sample:
@@ -120,8 +140,9 @@ def simulate(instance: Instance, rng: np.random.Generator, allowed: tuple[str, .
     left = np.asarray(crop(near & (share < 0.5) & seen, start, False), bool)
     return Sample(
         network=network_input(frame),
-        evidence=evidence_maps(missing, left, frame.data, frame.head, frame.air),
-        brain_ml=float(brain.sum() * CELL_ML), kept=kept, family=family, fill=fill, contrast=contrast,
+        evidence=evidence_maps(missing, left, frame),
+        blocks=blocks_of(instance, share, seen, start),
+        brain_ml=float(brain.sum() * VOXEL_ML), kept=kept, family=family, fill=fill, contrast=contrast,
     )  # fmt: skip
 
 
