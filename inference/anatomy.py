@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -19,6 +20,7 @@ from inference.projections.frame import VOXEL_MM, resample
 from inference.volumes import Volume, read_volume
 
 TEMPLATE_FILE = Path(__file__).with_name("template_brain.npz")
+ANATOMY_VERSION = "1"  # raised whenever the same head would give another brain or other landmarks
 PLAUSIBLE_ML = (600.0, 2300.0)
 WORST_FIT_MM = 3.0  # heads of adults and children, whole and cut, came to 1.7 to 2.6; noise to 3.3 and more
 POINTS = 1500
@@ -56,27 +58,35 @@ def find_anatomy(volume: Volume) -> Anatomy:
 
 
 def stored_anatomy(volume: Volume, path: Path) -> Anatomy:
-    """The anatomy kept in `path` (.npz); found and written there when it is missing or of another grid."""
-    shape = volume.data.shape
-    if path.exists():
-        with np.load(path) as stored:
-            if tuple(stored["shape"]) == shape:
-                brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
-                landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
-                return Anatomy(brain, landmarks, float(stored["fit_mm"]))
+    """The anatomy kept in `path` (.npz); found and written there when it is missing, damaged or of another grid."""
+    kept = _read(path, volume.data.shape) if path.exists() else None
+    if kept is not None:
+        return kept
     found = find_anatomy(volume)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{threading.get_native_id()}.tmp.npz")
     np.savez_compressed(
         temporary,
         brain=np.packbits(found.brain),
-        shape=shape,
+        shape=volume.data.shape,
         names=list(found.landmarks),
         points=list(found.landmarks.values()),
         fit_mm=found.fit_mm,
     )
     temporary.replace(path)
     return found
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Anatomy | None:
+    try:
+        with np.load(path) as stored:
+            if tuple(stored["shape"]) != shape:
+                return None
+            brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
+            landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
+            return Anatomy(brain, landmarks, float(stored["fit_mm"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def brain_mask(volume: Volume):
