@@ -52,6 +52,21 @@ def full(attempt: Attempt, user) -> dict:
     }
 
 
+def sealed(attempt: Attempt) -> dict:
+    """A practice case before the answer: the pictures, and nothing that says what was found in them."""
+    return card(attempt) | {"number": None, "slices": slices(attempt), "volumes": volumes(attempt)}
+
+
+def unsealed(attempt: Attempt) -> dict:
+    """What a practice case keeps back until it is answered."""
+    return {
+        "measurements": measurements(attempt),
+        "problems": list(attempt.problems),
+        "earlier": [earlier(other) for other in others(attempt)],
+        "opinion": opinion(attempt),
+    }
+
+
 def others(attempt: Attempt) -> list[Attempt]:
     """The earlier attempts of the same scan, newest first."""
     if attempt.number == 1:

@@ -45,6 +45,8 @@ def take_one(request: HttpRequest, body: dict, pk: int) -> JsonResponse:
 
 def shown(attempt: Attempt, mode: str, user) -> dict:
     """One item as its page needs it."""
+    if mode == Mode.PRACTICE:
+        return items.sealed(attempt)
     return items.card(attempt) if mode == Mode.VERIFY else items.full(attempt, user)
 
 
@@ -164,6 +166,6 @@ def practise(request: HttpRequest, body: dict) -> JsonResponse:
             "truth": truth,
             "words": CLASS_LABELS[truth],
             "explanation": attempt.gold.explanation,
-            "opinion": items.opinion(attempt),
+            **items.unsealed(attempt),
         }
     )

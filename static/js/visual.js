@@ -84,7 +84,7 @@ function show(one) {
   page.dataset.state = "work";
   byId("projections").replaceChildren(item.projections);
   byId("about-name").textContent = item.name;
-  byId("about-scan").textContent = `${item.modality} · attempt ${item.number}${item.plan ? ` · ${item.plan}` : ""}`;
+  byId("about-scan").textContent = [item.modality, item.number && `attempt ${item.number}`, item.plan].filter(Boolean).join(" · ");
   layout();
   showGhosts();
   showRight();
@@ -95,13 +95,24 @@ function show(one) {
 }
 
 function showRight() {
-  showMeasurements(byId("measurements"), byId("no-measurements"), item);
-  showProblems(byId("problems"), item);
-  showEarlier(byId("earlier-box"), byId("earlier"), item);
-  showOpinion(byId("opinion"), byId("opinion-body"), item.opinion);
+  if (practising) seal(true);
+  else showFound(item);
   byId("feedback").hidden = true;
   if (byId("note")) byId("note").value = "";
   for (const chip of document.querySelectorAll(".chip")) chip.setAttribute("aria-pressed", "false");
+}
+
+/** What was measured, tried and thought; in practice only with the answer, because it gives the answer away. */
+function showFound(found) {
+  showMeasurements(byId("measurements"), byId("no-measurements"), found);
+  showProblems(byId("problems"), found);
+  showEarlier(byId("earlier-box"), byId("earlier"), found);
+  if (byId("opinion")) showOpinion(byId("opinion"), byId("opinion-body"), found.opinion);
+}
+
+function seal(sealed) {
+  byId("found").hidden = sealed;
+  byId("kept-back").hidden = !sealed;
 }
 
 function layout() {
@@ -198,6 +209,8 @@ async function practise(mark, activeMs) {
   try {
     const answer = await post(config.urls.practise, { attempt: item.id, class: mark, nonce: nonces(1)[0], active_ms: Math.round(activeMs) });
     desk.made += 1;
+    showFound(answer);
+    seal(false);
     showFeedback(byId("feedback"), answer, config.marks, mark);
     desk.showNumbers(topline);
   } catch (error) {
