@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from reviews import reports
+from reviews import alarms
 from reviews.forms import ScanFilter
 from reviews.models import Attempt, Dataset
 from reviews.states import Status
@@ -65,7 +65,7 @@ def filtered(attempts, wanted: dict):
     if wanted.get("again"):
         attempts = attempts.filter(number__gt=1)
     if wanted.get("doubted"):
-        attempts = reports.doubted_by_all(attempts)
+        attempts = alarms.doubted_by_all(attempts)
     return searched(attempts, wanted.get("q") or "")
 
 
