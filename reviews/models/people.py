@@ -91,8 +91,9 @@ class Dataset(models.Model):
     title = models.CharField(max_length=200)
     ears_required = models.BooleanField("ears must be removed too", default=False)
     min_exposure_seconds = models.FloatField(
-        "minimum exposure in seconds",
-        default=1.5,
+        "minimum exposure in seconds a scan",
+        default=0.5,
+        help_text="Scans on screen together share the time: 0.5 keeps a page of 12 on screen for 6 seconds.",
         validators=[MinValueValidator(0.0), MaxValueValidator(60.0)],
     )
     opinion_after_judgement = models.BooleanField("show the model's opinion only after judging", default=True)

@@ -108,7 +108,8 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
             refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
             continue
         attempt = get_attempt(request.user, verdict.attempt_id)
-        undone.append({"item": shown(attempt, mode, request.user), "mark": verdict.klass or "unsure"})
+        item = shown(attempt, mode, request.user)
+        undone.append({"item": item, "mark": verdict.klass or "unsure", "exposure_ms": verdict.exposure_ms})
     return JsonResponse(
         {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
     )
