@@ -2,9 +2,12 @@
 
 import zipfile
 from io import BytesIO
+from itertools import product
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from reviews import actions
@@ -60,11 +63,29 @@ def test_pages_by_key_show_every_scan_once_in_order(make, sort, monkeypatch):
         if not after:
             break
     assert sorted(attempt.pk for attempt in seen) == sorted(Attempt.objects.values_list("pk", flat=True))
-    field, descending = scans.SORTS[sort]
+    field, descending, _ties = scans.SORTS[sort]
     values = [
         attempt.scan.subject if field == "scan__subject" else getattr(attempt, field) for attempt in seen
     ]
     assert values == sorted(values, reverse=descending)
+
+
+@pytest.mark.parametrize(
+    ("sort", "status"),
+    [("newest", ""), *product(["confidence", "doubtful", "changed"], ["", "error"])],
+)
+def test_no_order_sorts_the_whole_table(cast, dataset, sort, status):
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plans")
+    found = scans.filtered(Attempt.objects.all(), {"status": status})
+    found = scans.within(found, scans.shown_datasets(cast.reviewer, {}))
+    for after in ("", "0.5~7" if "conf" in scans.SORTS[sort][0] else "2026-01-01T00:00:00+00:00~7"):
+        with CaptureQueriesContext(connection) as asked:
+            scans.page(found, sort, after)
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + asked[-1]["sql"])
+            steps = [row[3] for row in cursor.fetchall()]
+        assert not [step for step in steps if "TEMP B-TREE" in step], steps
 
 
 def test_the_overview_filters_and_hides_other_datasets(browse, cast, make):
