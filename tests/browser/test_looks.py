@@ -77,6 +77,22 @@ def test_empty_pages_and_log_in_keep_it_too(enter, cast, dataset, live_server, p
     assert {path: problems for path, problems in found.items() if problems} == {}
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("path", BENCH)
+def test_what_opens_over_a_bench_keeps_it_too(enter, cast, full, path, theme, live_server):
+    person = enter(cast.root)
+    person.context.add_cookies([{"name": "bench", "value": theme, "url": live_server.url}])
+    page = person.go(path)
+    settle(page)
+    for key, dialog in (("?", "#help"), ("Space", "#enlarged")):
+        page.keyboard.press(key)
+        page.wait_for_selector(f"{dialog}[open]")
+        assert violations(page) == []
+        assert page.evaluate(f"document.querySelector('{dialog}').scrollWidth <= window.innerWidth")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(f"{dialog}:not([open])", state="attached")
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_grid_fits_the_window(enter, cast, scans, size, tmp_path):
     width, height = SIZES[size]
