@@ -13,6 +13,7 @@ from django.urls import reverse
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
 from reviews.states import Status
+from reviews.templatetags.qc import plainly
 from reviews.views import scans
 from tests.conftest import judge, now
 
@@ -185,6 +186,28 @@ def test_the_trail_check_says_what_is_broken(browse, cast, make, monkeypatch):
     monkeypatch.setattr("reviews.audit.problems", lambda: ["event 2 was changed"])
     assert "event 2 was changed" in text(client.post(reverse("trail-check"), follow=True))
     assert "Only those who manage" in text(browse(cast.reviewer).post(reverse("trail-check"), follow=True))
+
+
+def test_the_trail_speaks_plainly_and_names_people(browse, cast, make):
+    attempt = make()
+    judge(cast.reviewer, attempt)
+    for url in (reverse("trail"), reverse("scan", args=[attempt.scan_id])):
+        page = text(browse(cast.manager).get(url))
+        assert "status passed, class pass, mode verify" in page
+        assert f'<td title="user:{cast.reviewer.pk}">reviewer</td>' in page
+        assert "{&#x27;" not in page
+        assert "None" not in page
+
+
+def test_what_was_recorded_is_said_in_words():
+    said = {
+        "mask": {"up_mm": 22, "ears": True},
+        "starts": ["a", "b"],
+        "spare": None,
+        "shift": [0.0, 0.5],
+        "x": {},
+    }
+    assert plainly(said) == "mask (up_mm 22, ears yes), starts a b, spare –, shift 0.0 0.5, x "
 
 
 def test_the_trail_shows_no_other_dataset(browse, cast, make):
