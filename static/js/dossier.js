@@ -75,8 +75,8 @@ export function opinionRows(opinion) {
   return [...rows, ...pictures];
 }
 
-export function showOpinion(details, body, opinion) {
-  details.open = false;
+export function showOpinion(details, body, opinion, open = false) {
+  details.open = open;
   const closed = "It is shown here after your verdict, so that it does not lead you.";
   body.replaceChildren(...(opinion ? opinionRows(opinion) : [node("p", { text: closed, name: "dim" })]));
 }
@@ -99,6 +99,6 @@ export function showFeedback(box, answer, marks, mark) {
   const verdict = answer.correct ? "Right." : `You said: ${marks[mark].words}.`;
   const truth = node("b", { text: `It is: ${answer.words}. ` });
   const next = node("button", { type: "button", text: "Next (Enter)", "data-next": "" });
-  box.replaceChildren(node("p", {}, `${verdict} `, truth, answer.explanation || ""), ...(answer.opinion ? opinionRows(answer.opinion) : []), next);
+  box.replaceChildren(node("p", {}, `${verdict} `, truth, answer.explanation || ""), next);
   next.addEventListener("click", () => box.dispatchEvent(new Event("next")));
 }

@@ -50,7 +50,7 @@ function prepare(one) {
 }
 
 async function fetchPage() {
-  const items = await desk.fetchItems(pageSize(window.innerWidth, window.innerHeight));
+  const items = await desk.fetchItems(pageSize(shell.getBoundingClientRect(), CARD));
   await gather(config.urls.pictures, items, gridNames);
   if (items.length) upcoming.push(prepare(new Page(items.map((item) => card(template, item)))));
   exhausted = items.length === 0;
@@ -171,8 +171,8 @@ function announce(missing = exposure.missing(cards)) {
 
 function tooEarly(missing) {
   const unseen = exposure.unseen(cards);
-  const below = unseen ? `; ${unseen} not in view: scroll` : "";
-  return `Not yet: ${(missing / 1000).toFixed(1)} s until every scan was long enough on screen${below}`;
+  const below = unseen ? `, ${unseen} not in view: scroll` : "";
+  return `Not yet: ${(missing / 1000).toFixed(1)} s more on screen${below}`;
 }
 
 function enterWords() {

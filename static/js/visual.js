@@ -107,7 +107,7 @@ function showFound(found) {
   showMeasurements(byId("measurements"), byId("no-measurements"), found);
   showProblems(byId("problems"), found);
   showEarlier(byId("earlier-box"), byId("earlier"), found);
-  if (byId("opinion")) showOpinion(byId("opinion"), byId("opinion-body"), found.opinion);
+  showOpinion(byId("opinion"), byId("opinion-body"), found.opinion, practising);
 }
 
 function seal(sealed) {
