@@ -1,7 +1,11 @@
-// One scan enlarged: step through all its views with 1..8, arrows, buttons or touch.
+// One scan enlarged: step through all its views with 1..9, arrows, buttons or touch.
+// A short press of the key opens it until the next one, a long press as long as the key is held.
+import { keyName } from "./keys.js";
+
+const LONG_MS = 400;
 
 export class Enlarger {
-  constructor(dialog) {
+  constructor(dialog, keys = []) {
     this.dialog = dialog;
     this.image = dialog.querySelector("img");
     this.tabs = dialog.querySelector(".views");
@@ -10,6 +14,20 @@ export class Enlarger {
     this.at = 0;
     dialog.addEventListener("click", (event) => event.target === dialog && this.close());
     dialog.querySelector(".close").addEventListener("click", () => this.close());
+    this.#heldBy(keys);
+  }
+
+  #heldBy(keys) {
+    let pressed = null; // when the press that opened it began
+    const ours = (event) => keys.includes(keyName(event));
+    const down = (event) => ours(event) && !event.repeat && (pressed = this.open ? null : event.timeStamp);
+    const up = (event) => {
+      if (!ours(event)) return;
+      if (this.open && pressed !== null && event.timeStamp - pressed > LONG_MS) this.close();
+      pressed = null;
+    };
+    document.addEventListener("keydown", down, true);
+    document.addEventListener("keyup", up, true);
   }
 
   get open() {

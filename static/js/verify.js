@@ -17,7 +17,7 @@ const shell = document.getElementById("shell");
 const topline = document.getElementById("topline");
 const outcome = document.getElementById("outcome");
 const template = document.getElementById("card");
-const enlarger = new Enlarger(document.getElementById("enlarged"));
+const enlarger = new Enlarger(document.getElementById("enlarged"), config.keys.enlarge);
 const exposure = new Exposure(config.min_exposure_ms, tick, covered);
 
 let upcoming = []; // pages that lie painted but unseen over the one on screen

@@ -21,7 +21,7 @@ const desk = new Desk(config);
 const byId = (id) => document.getElementById(id);
 const page = byId("main");
 const topline = byId("topline");
-const enlarger = new Enlarger(byId("enlarged"));
+const enlarger = new Enlarger(byId("enlarged"), config.keys.enlarge);
 const slices = new SliceViewer({ canvas: byId("slice"), slider: byId("position"), output: byId("position-words"), words: byId("stage-words") });
 const scanOf = new Map();
 

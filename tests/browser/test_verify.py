@@ -208,6 +208,24 @@ def test_enlarging_steps_through_the_views(enter, cast, scans):
     expect(page.locator(".card[data-mark=both]")).to_have_count(1)
 
 
+def test_a_held_key_enlarges_for_as_long_as_it_is_held(enter, cast, scans):
+    scans(2)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    page.wait_for_selector(".card")
+    page.keyboard.down("Space")
+    page.wait_for_timeout(500)
+    expect(page.locator("#enlarged")).to_be_visible()
+    press(page, "ArrowRight")
+    expect(page.locator("#enlarged .title")).to_contain_text("Left")
+    page.keyboard.up("Space")
+    expect(page.locator("#enlarged")).to_be_hidden()
+    press(page, "Space")
+    page.wait_for_timeout(500)
+    expect(page.locator("#enlarged")).to_be_visible()
+    press(page, "Space")
+    expect(page.locator("#enlarged")).to_be_hidden()
+
+
 def test_own_keys_replace_the_usual_ones(enter, cast, scans):
     scans(2)
     person = enter(cast.reviewer)
