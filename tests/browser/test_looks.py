@@ -107,6 +107,21 @@ def test_the_grid_fits_the_window(enter, cast, scans, size):
     assert min(box["width"] for box in boxes) >= 150
 
 
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (1280, 720), (3840, 2160)])
+def test_no_key_of_a_bench_is_cut_off(enter, cast, full, width, height):
+    person = enter(cast.root, viewport={"width": width, "height": height}, has_touch=width < 1200)
+    cut = """() => [...document.querySelectorAll("button")].filter((button) => {
+        const box = button.getBoundingClientRect();
+        const room = button.closest("section, aside, footer, header")?.getBoundingClientRect();
+        const words = button.querySelector("span:not(.words)");
+        return box.width && room && (box.right > room.right + 1 || (words && words.scrollWidth > words.clientWidth + 1));
+    }).map((button) => button.textContent.trim())"""
+    for path in BENCH:
+        page = person.go(path)
+        settle(page)
+        assert page.evaluate(cut) == []
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_no_page_scrolls_sideways(enter, cast, full, size):
     width, height = SIZES[size]
