@@ -5,17 +5,21 @@ from urllib.parse import urlencode
 
 from django.db.models import BigIntegerField, ExpressionWrapper, F, Q, Value
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET
+from django_htmx.http import HttpResponseClientRedirect, push_url
 
-from reviews import alarms
+from reviews import alarms, keymap
 from reviews.forms import ScanFilter
-from reviews.models import Attempt, Dataset
+from reviews.models import Attempt, Dataset, Scan
+from reviews.models.preferences import own_keys
 from reviews.states import Status
 from reviews.views.access import login_required
 from reviews.views.pictures import picture_url
 
 PAGE = 60
+NEAR = 400
 OVER = (Status.FAILED.value, Status.WITHDRAWN.value)
 DOWN, UP = True, False
 # sort -> (field, its direction, the direction of ids among equals): each is the order of an index
@@ -31,26 +35,45 @@ SORTS = {
 @login_required
 @require_GET
 def overview(request: HttpRequest) -> HttpResponse:
-    """The page, or only its results when the filter asks by htmx."""
+    """The page, or only its results when the filter asks by htmx; a search that was submitted may open its only hit."""
     form = ScanFilter(request.GET, datasets=Dataset.objects.visible_to(request.user))
     wanted = form.cleaned_data if form.is_valid() else {}
     datasets = shown_datasets(request.user, wanted)
     found = filtered(Attempt.objects.all(), wanted)
     sort = wanted.get("sort") or "newest"
-    rows, following = page(within(found, datasets), sort, request.GET.get("after", ""))
+    start = wanted.get("start", "") if sort == "subject" else ""
+    after = request.GET.get("after") or beginning(start)
+    rows, following = page(within(found, datasets), sort, after)
+    jumping = "jump" in request.GET
+    if jumping and wanted.get("q") and not following and len({attempt.scan_id for attempt in rows}) == 1:
+        return jumped(request, reverse("scan", args=[rows[0].scan_id]))
+    if jumping and not request.htmx:
+        return redirect(reverse("scans") + link(request))
     context = {
         "section": "scans",
         "form": form,
         "rows": [{"attempt": attempt, "picture": thumbnail(attempt)} for attempt in rows],
-        "more": link(request, following) if following else "",
+        "more": link(request, after=following) if following else "",
         "wall": wanted.get("show") == "wall",
+        "start": start,
+        "search_keys": keymap.merged(own_keys(request.user))["search"],
         "total": None if request.GET.get("after") else found.filter(dataset__in=datasets).count(),
         "first": not request.GET.get("after"),
     }
-    template = "reviews/scans.html"
-    if request.htmx:
-        template = "reviews/parts/scan_results.html" if context["first"] else "reviews/parts/scan_rows.html"
-    return render(request, template, context)
+    response = render(request, template_for(request, context["first"]), context)
+    return push_url(response, reverse("scans") + link(request)) if jumping else response
+
+
+def template_for(request: HttpRequest, first: bool) -> str:
+    """The whole page, its results, or the rows to put below them."""
+    if not request.htmx:
+        return "reviews/scans.html"
+    return "reviews/parts/scan_results.html" if first else "reviews/parts/scan_rows.html"
+
+
+def jumped(request: HttpRequest, address: str) -> HttpResponse:
+    """Open the address, whoever asked: the script or the browser itself."""
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
 
 
 def shown_datasets(user, wanted: dict) -> list[int]:
@@ -102,10 +125,32 @@ def page(attempts, sort: str, after: str) -> tuple[list[Attempt], str]:
     attempts = behind(attempts, field, *directions, after)
     names = [field] if field == "pk" else [field, "pk"]
     order = ["-" + name if down else name for name, down in zip(names, directions, strict=False)]
-    rows = list(attempts.select_related("scan", "dataset").order_by(*order)[: PAGE + 1])
+    ordered = attempts.select_related("scan", "dataset").order_by(*order)
+    rows = nearby(ordered, after) if field == "scan__subject" else None
+    rows = list(ordered[: PAGE + 1]) if rows is None else rows
     more = len(rows) > PAGE
     rows = rows[:PAGE]
     return rows, cursor(rows[-1], field) if more else ""
+
+
+def beginning(start: str) -> str:
+    """The cursor before the first subject from this one on; '' is the beginning."""
+    start = start.strip().removeprefix("sub-")
+    return f"{start}~0" if start else ""
+
+
+def nearby(attempts, after: str) -> list[Attempt] | None:
+    """The page by subject from the next few scans of the subjects' index; None where too few of them fit.
+
+    Asked at once, a database without statistics joins and sorts every attempt for a page of sixty.
+    """
+    subject, _, pk = after.rpartition("~")
+    scans = Scan.objects.filter(subject__gte=subject if pk.isdecimal() else "").order_by("subject")
+    scans = list(scans.values_list("pk", "subject")[:NEAR])
+    if len(scans) == NEAR:  # the last subject may go on behind them
+        scans = [(pk, subject) for pk, subject in scans if subject < scans[-1][1]]
+    rows = list(attempts.filter(scan__in=[pk for pk, _ in scans])[: PAGE + 1])
+    return rows if len(rows) > PAGE else None
 
 
 def behind(attempts, field: str, down: bool, ties_down: bool, after: str):
@@ -141,10 +186,10 @@ def cursor(attempt: Attempt, field: str) -> str:
     return f"{text}~{attempt.pk}"
 
 
-def link(request: HttpRequest, following: str) -> str:
-    """This page's address with the next cursor."""
-    query = {name: value for name, value in request.GET.items() if name != "after" and value}
-    return "?" + urlencode(query | {"after": following})
+def link(request: HttpRequest, **more: str) -> str:
+    """This page's address, with the next cursor; whoever gets it sees the list, so the wish to jump is left out."""
+    query = {name: value for name, value in request.GET.items() if name not in ("after", "jump") and value}
+    return "?" + urlencode(query | more)
 
 
 def thumbnail(attempt: Attempt) -> str:
