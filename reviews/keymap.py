@@ -21,6 +21,7 @@ SHORTCUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "blink": (("x",), "Before and after", VISUAL),
     "plane": (("c",), "Next plane: sagittal, coronal, axial", VISUAL),
     "solid": (("d",), "The head in 3-D", VISUAL),
+    "beside": (("e",), "Every attempt of the scan side by side", VISUAL),
     "note": (("n",), "Write a note", VISUAL),
     "help": (("?",), "These keys", BOTH),
     "search": (("/",), "On Scans: to the search field", SCANS),

@@ -42,7 +42,7 @@ def full(attempt: Attempt, user) -> dict:
     return card(attempt) | {
         "scan": attempt.scan_id,
         "status": attempt.state.label,
-        "plan": attempt.plan,
+        **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),
         "earlier": [earlier(other) for other in others(attempt)],
@@ -60,6 +60,7 @@ def sealed(attempt: Attempt) -> dict:
 def unsealed(attempt: Attempt) -> dict:
     """What a practice case keeps back until it is answered."""
     return {
+        **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),
         "earlier": [earlier(other) for other in others(attempt)],
@@ -74,16 +75,18 @@ def others(attempt: Attempt) -> list[Attempt]:
     return list(attempt.scan.attempts.filter(number__lt=attempt.number).order_by("-number"))
 
 
+def run_of(attempt: Attempt) -> dict:
+    """Which run of which engine after which plan made it."""
+    return {"number": attempt.number, "engine": attempt.engine, "plan": attempt.plan or "as received"}
+
+
 def earlier(attempt: Attempt) -> dict:
-    """An earlier attempt: how it ended and its two telling pictures."""
+    """An earlier attempt: how it was made, how it ended, and every view of it."""
     verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
-    shown = [name for name in ("front", "edge") if name in attempt.view_names]
-    return {
-        "number": attempt.number,
-        "plan": attempt.plan or "as received",
+    return run_of(attempt) | {
         "class": verdict.klass if verdict else "",
         "words": CLASS_LABELS[verdict.klass] if verdict else attempt.state.label,
-        "pictures": [picture_url(attempt, name) for name in shown],
+        "views": views_of(attempt),
     }
 
 
