@@ -2,6 +2,7 @@
 
 from reviews.models import Attempt, Prediction
 from reviews.models.decisions import CLASS_LABELS
+from reviews.templatetags.qc import LETTERS
 from reviews.thresholds import CLASSES
 from reviews.views.pictures import (
     SALIENCY,
@@ -85,6 +86,7 @@ def earlier(attempt: Attempt) -> dict:
     verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
     return run_of(attempt) | {
         "class": verdict.klass if verdict else "",
+        "letter": LETTERS[verdict.klass] if verdict else "",
         "words": CLASS_LABELS[verdict.klass] if verdict else attempt.state.label,
         "views": views_of(attempt),
     }

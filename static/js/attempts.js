@@ -2,7 +2,7 @@
 
 /** The attempts of an item; its own pictures stand in the item itself. */
 function attemptsOf(item) {
-  const own = { ...item, class: "", words: "this one", atHand: true };
+  const own = { ...item, class: "", letter: "", words: "this one", atHand: true };
   return [...item.earlier].reverse().concat(own);
 }
 
@@ -39,9 +39,11 @@ function shot(attempt, name, small) {
 
 function caption(attempt) {
   const element = document.createElement("figcaption");
+  const letter = document.createElement("b");
+  letter.textContent = attempt.letter;
   const badge = document.createElement("span");
   badge.className = `badge ${attempt.class}`;
-  badge.textContent = attempt.words;
+  badge.append(...(attempt.letter ? [letter] : []), attempt.words);
   const number = document.createElement("b");
   number.textContent = `Attempt ${attempt.number}`;
   element.append(number, " ", badge, document.createElement("br"), [attempt.engine, attempt.plan].filter(Boolean).join(" · "));

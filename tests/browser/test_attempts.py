@@ -24,7 +24,7 @@ def test_attempts_stand_side_by_side_in_every_view(enter, cast, scans, model, da
     page.wait_for_selector("#main[data-state=work]")
     captions = page.locator("#earlier figcaption")
     expect(captions).to_have_count(2)
-    expect(captions.first).to_contain_text(f"Attempt 1 Face remains{first.engine}")
+    expect(captions.first).to_contain_text(f"Attempt 1 FFace remains{first.engine}")
     expect(captions.last).to_contain_text("Attempt 2 this one")
     expect(captions.last).to_contain_text(second.plan)
     press(page, "3")  # enlarged alone, as before; the column follows
