@@ -25,7 +25,7 @@ from reviews.thresholds import (
 
 SURE = {"pass": 0.97, "face": 0.01, "brain": 0.01, "both": 0.01}
 FACE = {"pass": 0.02, "face": 0.9, "brain": 0.04, "both": 0.04}
-POLICY = ThresholdPolicy()
+POLICY = ThresholdPolicy(verify_min=0.9, fail_min=0.95, class_min=0.9)
 shares = st.lists(st.floats(0.001, 1), min_size=4, max_size=4).map(
     lambda parts: dict(zip(CLASSES, (part / sum(parts) for part in parts), strict=True))
 )
