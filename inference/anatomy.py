@@ -4,21 +4,22 @@ The brain is segmented by deepbet; its shape, fitted to the brain of an average 
 the face over. That does not depend on the contrast of the scan or on a face being in view.
 """
 
-import sys
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import ndimage as ndi
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from inference.deface.template import STEP, template_brain, template_head
 from inference.projections.frame import VOXEL_MM, resample
-from inference.volumes import Volume, read_volume
+from inference.volumes import Volume
 
-TEMPLATE_FILE = Path(__file__).with_name("template_brain.npz")
+ANATOMY_VERSION = "1"  # raised whenever the same head would give another brain or other landmarks
 PLAUSIBLE_ML = (600.0, 2300.0)
 WORST_FIT_MM = 3.0  # heads of adults and children, whole and cut, came to 1.7 to 2.6; noise to 3.3 and more
 POINTS = 1500
@@ -56,27 +57,35 @@ def find_anatomy(volume: Volume) -> Anatomy:
 
 
 def stored_anatomy(volume: Volume, path: Path) -> Anatomy:
-    """The anatomy kept in `path` (.npz); found and written there when it is missing or of another grid."""
-    shape = volume.data.shape
-    if path.exists():
-        with np.load(path) as stored:
-            if tuple(stored["shape"]) == shape:
-                brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
-                landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
-                return Anatomy(brain, landmarks, float(stored["fit_mm"]))
+    """The anatomy kept in `path` (.npz); found and written there when it is missing, damaged or of another grid."""
+    kept = _read(path, volume.data.shape) if path.exists() else None
+    if kept is not None:
+        return kept
     found = find_anatomy(volume)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{threading.get_native_id()}.tmp.npz")
     np.savez_compressed(
         temporary,
         brain=np.packbits(found.brain),
-        shape=shape,
+        shape=volume.data.shape,
         names=list(found.landmarks),
         points=list(found.landmarks.values()),
         fit_mm=found.fit_mm,
     )
     temporary.replace(path)
     return found
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Anatomy | None:
+    try:
+        with np.load(path) as stored:
+            if tuple(stored["shape"]) != shape:
+                return None
+            brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
+            landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
+            return Anatomy(brain, landmarks, float(stored["fit_mm"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def brain_mask(volume: Volume):
@@ -116,14 +125,11 @@ def template():
     """The average head: `points` (N, 3) mm on the surface of its brain, `landmarks` in mm, one origin."""
     from inference.simulate.heads import LANDMARKS, TEMPLATE_LANDMARKS
 
-    with np.load(TEMPLATE_FILE) as stored:
-        brain = (
-            np.unpackbits(stored["brain"])[: np.prod(stored["shape"])].reshape(stored["shape"]).astype(bool)
-        )
-        zooms = stored["zooms"]
+    zooms = np.linalg.norm(template_head()[1][:3, :3], axis=0)
+    brain = resample(template_brain(), tuple(map(float, zooms))) > 0.5
     surface = np.argwhere(brain & ~ndi.binary_erosion(brain))
     chosen = surface[:: max(1, len(surface) // POINTS)]
-    landmarks = dict(zip(LANDMARKS, (TEMPLATE_LANDMARKS + 0.5) * zooms, strict=True))
+    landmarks = dict(zip(LANDMARKS, (TEMPLATE_LANDMARKS + 0.5) * zooms / STEP, strict=True))
     return {"points": (chosen + 0.5) * VOXEL_MM, "landmarks": landmarks}
 
 
@@ -186,14 +192,3 @@ def _furthest(front, place, reach=NOSE_SEARCH_MM):
         return None
     i, k = np.unravel_index(depth.argmax(), depth.shape)
     return np.array([x[i], depth[i, k], z[k]])
-
-
-def write_template(source: Path, target: Path = TEMPLATE_FILE) -> None:
-    """Store the brain of the average head `source`, on the 3 mm grid."""
-    volume = read_volume(source)
-    brain = resample(brain_mask(volume), tuple(map(float, volume.zooms))) > 0.5
-    np.savez_compressed(target, brain=np.packbits(brain), shape=brain.shape, zooms=volume.zooms)
-
-
-if __name__ == "__main__":
-    write_template(Path(sys.argv[1]))

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from inference import dataset, truth
 from inference.predict import Classifier
 from inference.projections.network import NetworkInput
 from inference.simulate.instance import REGIONS
-from reviews.thresholds import Judged, ThresholdPolicy, evidence, predicted_class, triage, wilson
+from reviews.thresholds import Interval, Judged, ThresholdPolicy, evidence, predicted_class, triage, wilson
 
 log = logging.getLogger("evaluate")
 
@@ -105,6 +104,13 @@ def choose_policy(
     return ThresholdPolicy(verify, fail, one)
 
 
+def show(interval: Interval) -> str:
+    """A share with its bounds; a dash where there was nothing to count."""
+    if interval.share is None:
+        return "-"
+    return f"{interval.share:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+
+
 def row(name: str, cases: Sequence[Case], policy: ThresholdPolicy) -> str:
     """One line of a table."""
     if not cases:
@@ -114,11 +120,6 @@ def row(name: str, cases: Sequence[Case], policy: ThresholdPolicy) -> str:
     area = auroc(
         np.array([c.probabilities["pass"] for c in cases]), np.array([c.truth == "pass" for c in cases])
     )
-
-    def show(interval: Any) -> str:
-        if interval.share is None:
-            return "-"
-        return f"{interval.share:.3f} ({interval.low:.3f}-{interval.high:.3f})"
 
     passes = f"{found.false_pass.count}/{found.false_pass.total} {show(found.false_pass)}"
     return (f"| {name} | {len(cases)} | {show(raw)} | {area:.4f} | {show(found.coverage)} | "
@@ -141,8 +142,7 @@ def separation(name: str, scores: Sequence[float], positive: Sequence[bool], cut
         return f"| {name} | 0 | | | |"
     x, y = np.array(scores), np.array(positive)
     right = wilson(int(((x >= cut) == y).sum()), len(y))
-    return (f"| {name} | {len(y)} | {int(y.sum())} | {right.share:.3f} ({right.low:.3f}-{right.high:.3f}) | "
-            f"{auroc(x, y):.4f} |")  # fmt: skip
+    return f"| {name} | {len(y)} | {int(y.sum())} | {show(right)} | {auroc(x, y):.4f} |"
 
 
 def by_question(cases: Sequence[Case]) -> list[str]:

@@ -208,9 +208,14 @@ def _render(attempt: Attempt) -> None:
 
 
 def _examined(attempt: Attempt, original, defaced):
+    from inference.anatomy import ANATOMY_VERSION
     from inference.pair import Examined, examine
 
-    return Examined() if original is None else examine(original, defaced, ears=attempt.dataset.ears_required)
+    if original is None:
+        return Examined()
+    name = attempt.scan.original_hash  # one original may be in several datasets
+    kept = settings.DATA_DIR / "anatomy" / ANATOMY_VERSION / name[:2] / f"{name}.npz"
+    return examine(original, defaced, ears=attempt.dataset.ears_required, anatomy_file=kept)
 
 
 # --- classify ---------------------------------------------------------------------------------------

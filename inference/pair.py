@@ -1,10 +1,11 @@
 """A pair (original, defaced) examined once: measurements to keep, problems to tell, the brain for the pictures."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from inference.anatomy import AnatomyError, find_anatomy
+from inference.anatomy import AnatomyError, find_anatomy, stored_anatomy
 from inference.measure import class_of, measure
 from inference.storage import plain
 from inference.volumes import Volume
@@ -19,10 +20,13 @@ class Examined:
     brain: np.ndarray | None = None
 
 
-def examine(original: Volume, defaced: Volume, *, ears: bool) -> Examined:
-    """The physical checks, under a standard with or without ears; any failing class is a problem."""
+def examine(original: Volume, defaced: Volume, *, ears: bool, anatomy_file: Path | None = None) -> Examined:
+    """The physical checks, under a standard with or without ears; any failing class is a problem.
+
+    anatomy_file: where brain and landmarks of this original are kept from one attempt to the next; None keeps nothing.
+    """
     try:
-        anatomy = find_anatomy(original)
+        anatomy = stored_anatomy(original, anatomy_file) if anatomy_file else find_anatomy(original)
     except AnatomyError:
         anatomy = None  # measuring says what that means
     found = measure(original, defaced, anatomy)

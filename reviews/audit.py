@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from reviews.models import AuditEvent, AuditHead
@@ -15,6 +16,16 @@ DIGESTS = ("content_digest", "previous_digest", "digest")
 def name_of(actor) -> str:
     """How the trail names who did it; None is the software itself."""
     return SYSTEM if actor is None else f"user:{actor.pk}"
+
+
+def named(events: list[AuditEvent]) -> list[AuditEvent]:
+    """The events with `who`: the present user name where the trail keeps an id."""
+    ids = {event.actor.removeprefix("user:") for event in events} - {SYSTEM}
+    names = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
+    of_actor = {f"user:{pk}": name for pk, name in names.items()}
+    for event in events:
+        event.who = of_actor.get(event.actor, event.actor)
+    return events
 
 
 def append(

@@ -32,6 +32,7 @@ class ScanFilter(forms.Form):
     )
     modality = forms.CharField(required=False, max_length=64)
     sort = forms.ChoiceField(choices=SORT_CHOICES, required=False)
+    start = forms.CharField(label="From subject", required=False, max_length=128)
     again = forms.BooleanField(label="Defaced again", required=False)
     history = forms.BooleanField(label="Every attempt", required=False)
     doubted = forms.BooleanField(label="Doubted by every reviewer", required=False)

@@ -1,8 +1,8 @@
-"""The shortcuts of the bench pages: their defaults, and what a person may change them to. Pure."""
+"""The shortcuts of the bench pages and of Scans: their defaults, and what a person may change them to. Pure."""
 
 from collections.abc import Mapping
 
-VERIFY, VISUAL, BOTH = "verify", "visual", "both"
+VERIFY, VISUAL, BOTH, SCANS = "verify", "visual", "both", "scans"
 # name -> (default keys, words, pages it acts on)
 SHORTCUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "pass": (("p",), "Pass: nothing recognisable remains, brain intact", BOTH),
@@ -21,8 +21,10 @@ SHORTCUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "blink": (("x",), "Before and after", VISUAL),
     "plane": (("c",), "Next plane: sagittal, coronal, axial", VISUAL),
     "solid": (("d",), "The head in 3-D", VISUAL),
+    "beside": (("e",), "Every attempt of the scan side by side", VISUAL),
     "note": (("n",), "Write a note", VISUAL),
     "help": (("?",), "These keys", BOTH),
+    "search": (("/",), "On Scans: to the search field", SCANS),
 }
 VIEW_KEYS = {f"view{n}": (str(n),) for n in range(1, 10)}
 MOST_KEY_LENGTH = 12

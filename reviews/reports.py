@@ -5,21 +5,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from inference.truth import CLASSES
-from reviews.models import Attempt, Dataset, GoldItem, Membership, Mode, Referral, Verdict
-from reviews.models.people import REVIEWING
+from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
 from reviews.states import WORKING, Status
 from reviews.thresholds import Interval, wilson
 
-STALLED_AFTER = timedelta(minutes=10)
 LEAST_GOLD = 10
 LOW_CATCH_RATE = 0.8
 DAYS = 14
-NOBODY_LEFT = "doubted by every reviewer: open one here and decide, or add a reviewer"
 OVER = (Status.FAILED.value, Status.WITHDRAWN.value)
 
 
@@ -102,57 +99,6 @@ def my_day(user) -> dict:
         "practised": counts.get(Mode.PRACTICE, 0),
         "median_ms": median(times) if times else None,
     }
-
-
-def alarms(user, datasets: list[Dataset]) -> list[dict]:
-    """What somebody should look at now, for those who manage."""
-    managed = Dataset.objects.managed_by(user).filter(pk__in=[dataset.pk for dataset in datasets])
-    found = []
-    for dataset in managed:
-        rows = Attempt.objects.filter(dataset=dataset)
-        counts = dict(
-            rows.filter(status__in=[Status.ERROR, Status.NEEDS_PERSON])
-            .values_list("status")
-            .annotate(count=Count("pk"))
-        )
-        stalled = rows.stalled(timezone.now() - STALLED_AFTER).count()
-        doubted = doubted_by_all(rows).count()
-        if doubted:
-            found.append(_alarm(dataset, doubted, "warning", NOBODY_LEFT, "doubted=on"))
-        found += _alarms(dataset, counts.get(Status.ERROR, 0), counts.get(Status.NEEDS_PERSON, 0), stalled)
-    return found
-
-
-def doubted_by_all(attempts):
-    """Waiting attempts that every active reviewer of their dataset has doubted: the queues give them to nobody."""
-    doubts = Referral.objects.filter(attempt=OuterRef(OuterRef("pk")), user=OuterRef("user"))
-    reviewers_left = Membership.objects.filter(
-        ~Exists(doubts), dataset=OuterRef("dataset"), role__in=REVIEWING, user__is_active=True
-    )
-    waiting = attempts.filter(status=Status.REFER, pk__in=Referral.objects.values("attempt"))
-    return waiting.filter(~Exists(reviewers_left))
-
-
-def _alarm(dataset: Dataset, count: int, level: str, words: str, query: str) -> dict:
-    return {"dataset": dataset, "count": count, "level": level, "words": words, "query": query}
-
-
-def _alarms(dataset: Dataset, errors: int, persons: int, stalled: int) -> list[dict]:
-    rows = [
-        (errors, "error", "ended in an error", Status.ERROR.value),
-        (
-            persons,
-            "warning",
-            "with no further plan or no original: a person decides",
-            Status.NEEDS_PERSON.value,
-        ),
-        (stalled, "warning", "waiting for a worker for more than ten minutes", ""),
-    ]
-    return [
-        _alarm(dataset, count, level, words, f"status={status}" if status else "")
-        for count, level, words, status in rows
-        if count
-    ]
 
 
 def practice_counts(datasets: list[Dataset]) -> list[tuple[Dataset, int]]:

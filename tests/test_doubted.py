@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from reviews import reports
+from reviews import alarms
 from reviews.models import Attempt, Membership, Referral, Verdict
 from reviews.states import Status
 
@@ -19,7 +19,7 @@ def doubt(attempt, user):
 
 
 def reviewing(dataset):
-    rows = Membership.objects.filter(dataset=dataset, role__in=reports.REVIEWING)
+    rows = Membership.objects.filter(dataset=dataset, role__in=alarms.REVIEWING)
     return list(get_user_model().objects.filter(pk__in=rows.values("user")))
 
 
@@ -29,9 +29,9 @@ def test_only_what_every_reviewer_doubted_raises_the_alarm(cast, make, dataset):
     assert len(people) > 1
     for user in people[:-1]:
         doubt(lost, user)
-    assert not reports.doubted_by_all(Attempt.objects.all()).exists()
+    assert not alarms.doubted_by_all(Attempt.objects.all()).exists()
     doubt(lost, people[-1])
-    assert list(reports.doubted_by_all(Attempt.objects.all())) == [lost]
+    assert list(alarms.doubted_by_all(Attempt.objects.all())) == [lost]
     client = Client()
     client.force_login(cast.manager)
     address = f"/scans/?dataset={dataset.slug}&amp;doubted=on"

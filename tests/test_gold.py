@@ -110,3 +110,11 @@ def test_practice_is_for_reviewers_and_practice_cases(make, cast, dataset):
     with pytest.raises(actions.NotAllowed):
         actions.practice_batch(actor=cast.stranger, dataset=dataset, count=1)
     assert not Verdict.objects.exists()
+
+
+def test_a_nonce_of_one_case_does_not_open_another(make, cast):
+    one, two = make(), make()
+    actions.make_gold(actor=cast.manager, attempt_id=one.pk, truth="face", practice=True)
+    practise(cast.reviewer, one, "face", "1")
+    with pytest.raises(actions.Refused, match="another verdict"):
+        practise(cast.reviewer, two, "pass", "1")

@@ -9,7 +9,10 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from inference import checkpoint, jobs
+from inference.anatomy import Anatomy
 from inference.projections import VIEW_NAMES
+from inference.simulate.heads import LANDMARKS
+from inference.volumes import read_volume
 from reviews import actions
 from reviews.models import Attempt, ModelVersion, Prediction
 from reviews.states import Status
@@ -226,3 +229,31 @@ def test_everything_at_once_without_a_queue(defaced, model, enqueued):
     call_command("ingest", defaced.scan.source_path, "--dataset", "trial", "--defaced", "--now", verbosity=0)
     assert now(defaced).status == Status.VERIFY
     assert enqueued == []
+
+
+def test_the_brain_of_an_original_is_found_once_for_all_its_attempts(
+    head, dataset, tmp_path, settings, monkeypatch
+):
+    settings.DATA_DIR = tmp_path / "data"
+    for folder in ("raw", "out"):
+        (tmp_path / folder).mkdir()
+        nib.save(head, tmp_path / folder / "sub-1_T1w.nii.gz")
+    raw, out = str(tmp_path / "raw"), str(tmp_path / "out")
+    call_command("ingest", out, "--dataset", dataset.slug, "--originals", raw, verbosity=0)
+    attempt = Attempt.objects.get()
+    searched = []
+
+    def find(volume):
+        searched.append(volume.path)
+        inside = volume.data > 500
+        middle = np.array(inside.shape) * volume.zooms / 2
+        return Anatomy(inside, dict.fromkeys(LANDMARKS, middle), 1.0)
+
+    monkeypatch.setattr("inference.anatomy.find_anatomy", find)
+    original, defaced = read_volume(attempt.scan.original_path), read_volume(attempt.output_path)
+    first = jobs._examined(attempt, original, defaced)
+    again = jobs._examined(attempt, original, defaced)
+    assert len(searched) == 1
+    assert first.measurements == again.measurements
+    assert np.array_equal(first.brain, again.brain)
+    assert first.brain.any()

@@ -206,6 +206,16 @@ def test_anatomy_is_kept_on_disk(tmp_path, monkeypatch, average, average_anatomy
     assert np.allclose(first.landmarks["nose"], again.landmarks["nose"])
 
 
+def test_a_damaged_file_of_the_anatomy_is_made_anew(tmp_path, monkeypatch, average, average_anatomy):
+    monkeypatch.setattr("inference.anatomy.find_anatomy", lambda volume: average_anatomy)
+    path = tmp_path / "one.npz"
+    for damaged in (b"", b"no archive", b"PK\x03\x04 cut off"):
+        path.write_bytes(damaged)
+        assert np.array_equal(stored_anatomy(average, path).brain, average_anatomy.brain)
+        with np.load(path) as stored:
+            assert tuple(stored["shape"]) == average.data.shape
+
+
 def test_the_fit_follows_a_moved_turned_and_stretched_brain(average, average_anatomy):
     from scipy import ndimage as ndi
     from scipy.spatial.transform import Rotation

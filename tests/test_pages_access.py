@@ -119,8 +119,11 @@ def test_saliency_is_hidden_until_the_first_judgement(browse, cast, shown, setti
     Image.new("L", (8, 9)).save(settings.DATA_DIR / shown.views_dir / "saliency_front.webp")
     url = picture_url(now(shown), "saliency_front")
     assert browse(cast.reviewer).get(url).status_code == 404
+    life = reverse("scan", args=[shown.scan_id])
+    assert url not in browse(cast.reviewer).get(life).content.decode()
     type(shown.dataset).objects.update(opinion_after_judgement=False)
     assert browse(cast.reviewer).get(url).status_code == 200
+    assert url in browse(cast.reviewer).get(life).content.decode()
 
 
 def test_a_volume_that_cannot_be_read_is_named(browse, cast, shown, settings):

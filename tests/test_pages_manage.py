@@ -2,14 +2,18 @@
 
 import zipfile
 from io import BytesIO
+from itertools import product
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
 from reviews.states import Status
+from reviews.templatetags.qc import plainly
 from reviews.views import scans
 from tests.conftest import judge, now
 
@@ -60,11 +64,29 @@ def test_pages_by_key_show_every_scan_once_in_order(make, sort, monkeypatch):
         if not after:
             break
     assert sorted(attempt.pk for attempt in seen) == sorted(Attempt.objects.values_list("pk", flat=True))
-    field, descending = scans.SORTS[sort]
+    field, descending, _ties = scans.SORTS[sort]
     values = [
         attempt.scan.subject if field == "scan__subject" else getattr(attempt, field) for attempt in seen
     ]
     assert values == sorted(values, reverse=descending)
+
+
+@pytest.mark.parametrize(
+    ("sort", "status"),
+    [("newest", ""), *product(["confidence", "doubtful", "changed"], ["", "error"])],
+)
+def test_no_order_sorts_the_whole_table(cast, dataset, sort, status):
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plans")
+    found = scans.filtered(Attempt.objects.all(), {"status": status})
+    found = scans.within(found, scans.shown_datasets(cast.reviewer, {}))
+    for after in ("", "0.5~7" if "conf" in scans.SORTS[sort][0] else "2026-01-01T00:00:00+00:00~7"):
+        with CaptureQueriesContext(connection) as asked:
+            scans.page(found, sort, after)
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + asked[-1]["sql"])
+            steps = [row[3] for row in cursor.fetchall()]
+        assert not [step for step in steps if "TEMP B-TREE" in step], steps
 
 
 def test_the_overview_filters_and_hides_other_datasets(browse, cast, make):
@@ -164,6 +186,28 @@ def test_the_trail_check_says_what_is_broken(browse, cast, make, monkeypatch):
     monkeypatch.setattr("reviews.audit.problems", lambda: ["event 2 was changed"])
     assert "event 2 was changed" in text(client.post(reverse("trail-check"), follow=True))
     assert "Only those who manage" in text(browse(cast.reviewer).post(reverse("trail-check"), follow=True))
+
+
+def test_the_trail_speaks_plainly_and_names_people(browse, cast, make):
+    attempt = make()
+    judge(cast.reviewer, attempt)
+    for url in (reverse("trail"), reverse("scan", args=[attempt.scan_id])):
+        page = text(browse(cast.manager).get(url))
+        assert "status passed, class pass, mode verify" in page
+        assert f'<td title="user:{cast.reviewer.pk}">reviewer</td>' in page
+        assert "{&#x27;" not in page
+        assert "None" not in page
+
+
+def test_what_was_recorded_is_said_in_words():
+    said = {
+        "mask": {"up_mm": 22, "ears": True},
+        "starts": ["a", "b"],
+        "spare": None,
+        "shift": [0.0, 0.5],
+        "x": {},
+    }
+    assert plainly(said) == "mask (up_mm 22, ears yes), starts a b, spare –, shift 0.0 0.5, x "
 
 
 def test_the_trail_shows_no_other_dataset(browse, cast, make):

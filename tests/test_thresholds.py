@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from reviews.thresholds import (
     Reason,
     Route,
     ThresholdPolicy,
+    Waiting,
     evidence,
     predicted_class,
     triage,
@@ -23,7 +25,7 @@ from reviews.thresholds import (
 
 SURE = {"pass": 0.97, "face": 0.01, "brain": 0.01, "both": 0.01}
 FACE = {"pass": 0.02, "face": 0.9, "brain": 0.04, "both": 0.04}
-POLICY = ThresholdPolicy()
+POLICY = ThresholdPolicy(verify_min=0.9, fail_min=0.95, class_min=0.9)
 shares = st.lists(st.floats(0.001, 1), min_size=4, max_size=4).map(
     lambda parts: dict(zip(CLASSES, (part / sum(parts) for part in parts), strict=True))
 )
@@ -132,11 +134,27 @@ def test_evidence_counts_by_hand():
     assert (found.false_pass.count, found.false_pass.total) == (2, 8)
 
 
-def test_what_if_counts_every_waiting_scan():
-    waiting = [
-        (SURE, Context()),
-        (FACE, Context()),
-        (SURE, Context(in_distribution=False)),
-        (None, Context()),
-    ]
-    assert what_if(waiting, POLICY) == {"verify": 1, "refer": 2, "fail": 1}
+odd = st.sampled_from([math.nan, math.inf, -0.2, 0.0, 0.5, 1.0, 1.0005, 1.2])
+anything = st.one_of(
+    shares,
+    st.none(),
+    st.fixed_dictionaries(dict.fromkeys(CLASSES, odd)),
+    st.sampled_from([SURE, FACE, {**SURE, "pass": 0.9, "face": 0.08}, {**FACE, "pass": 0.05, "face": 0.9}]),
+)
+cutoffs = st.floats(0.5, 1, exclude_min=True)
+policies = st.builds(ThresholdPolicy, cutoffs, cutoffs, cutoffs)
+
+
+def in_arrays(cases) -> Waiting:
+    rows = [[math.nan] * 4 if said is None else [said[name] for name in CLASSES] for said, _, _ in cases]
+    flags = np.array([[trusted, problem] for _, trusted, problem in cases], dtype=bool).reshape(-1, 2)
+    return Waiting(np.array(rows, dtype=float).reshape(-1, 4), flags[:, 0], flags[:, 1])
+
+
+@given(st.lists(st.tuples(anything, st.booleans(), st.booleans()), max_size=12), policies)
+def test_many_at_once_are_routed_as_one_by_one(cases, policy):
+    counts = {"verify": 0, "refer": 0, "fail": 0}
+    for said, trusted, problem in cases:
+        context = Context(in_distribution=trusted, problems=["found"] if problem else [])
+        counts[triage(said, policy, context).route.value] += 1
+    assert what_if(in_arrays(cases), policy) == counts

@@ -1,6 +1,10 @@
 """A person's verdict: what it changes, and what it must not."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from reviews import actions
 from reviews.models import AuditEvent, Lease, Mode, Verdict
@@ -122,6 +126,51 @@ def test_the_browsers_word_on_exposure_is_bounded_by_the_lease(make, cast, datas
     actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=2)
     with pytest.raises(actions.TooEarly):
         judge(cast.reviewer, attempt, exposure_ms=60_000)
+
+
+def lease_since(user, attempts, seconds):
+    """The attempts lent to the person that long ago."""
+    for attempt in attempts:
+        actions.lease_one(actor=user, attempt_id=attempt.pk, mode=Mode.VERIFY)
+    Lease.objects.update(granted_at=timezone.now() - timedelta(seconds=seconds))
+
+
+def press_of(attempts, exposure_ms=5000):
+    return [
+        actions.Judgement(attempt_id=attempt.pk, klass="pass", nonce=f"press-{at}", exposure_ms=exposure_ms)
+        for at, attempt in enumerate(attempts)
+    ]
+
+
+def test_scans_passed_by_one_press_share_the_time_they_were_held(make, cast, dataset):
+    page = [make() for _ in range(4)]
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=2)
+    lease_since(cast.reviewer, page, 5)
+    outcomes = actions.accept_page(actor=cast.reviewer, items=press_of(page))
+    assert [outcome.code for outcome in outcomes] == ["saved", "saved", "too_early", "too_early"]
+    Lease.objects.update(granted_at=timezone.now() - timedelta(seconds=9))
+    again = actions.accept_page(actor=cast.reviewer, items=press_of(page))
+    assert [outcome.code for outcome in again] == ["saved"] * 4
+
+
+def test_a_page_before_takes_nothing_from_the_next(make, cast, dataset):
+    """Verdicts kept while the connection was away arrive together; each page has its own press."""
+    first, second = [make(), make()], [make(), make()]
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=2)
+    lease_since(cast.reviewer, first + second, 5)
+    late = [replace(item, nonce=f"later-{at}") for at, item in enumerate(press_of(second))]
+    outcomes = actions.accept_page(actor=cast.reviewer, items=press_of(first) + late)
+    assert {outcome.code for outcome in outcomes} == {"saved"}
+
+
+def test_a_look_that_was_taken_back_counts_again(make, cast, dataset):
+    attempt = make()
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=2)
+    lease_since(cast.reviewer, [attempt], 3)
+    verdict = judge(cast.reviewer, attempt, exposure_ms=2500, lease=False)
+    actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce="u")
+    judge(cast.reviewer, attempt, exposure_ms=2500, lease=False)
+    assert now(attempt).status == Status.PASSED
 
 
 def test_a_failure_may_be_marked_at_once(make, cast, dataset):

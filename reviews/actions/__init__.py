@@ -38,12 +38,12 @@ from reviews.actions.undo import undo_verdict, undoable
 from reviews.actions.versions import (
     activate_thresholds,
     adopt_model,
-    consequences,
     reclassify,
     register_model,
     save_thresholds,
     shadow_model,
 )
+from reviews.actions.waiting import consequences
 
 __all__ = [
     "Finding",

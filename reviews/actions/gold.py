@@ -52,6 +52,8 @@ def practice_batch(*, actor, dataset: Dataset, count: int) -> list[Attempt]:
 def record_practice(*, actor, attempt_id: int, klass: str, nonce: str, active_ms: int = 0) -> Verdict:
     """An answer in practice: kept with whether it was right, changes no scan."""
     replay = Verdict.objects.filter(user_id=actor.pk, nonce=nonce).first()
+    if replay is not None and replay.attempt_id != attempt_id:
+        raise Refused("This nonce already belongs to another verdict.")
     if replay is not None:
         return replay
     attempt = get_attempt(attempt_id)

@@ -115,14 +115,22 @@ def context_of(attempt: Attempt, prediction: Prediction) -> Context:
     )
 
 
-def probabilities_of(prediction: Prediction, ears_required: bool) -> dict[str, float] | None:
+def probabilities_of(prediction: Prediction, ears_required: bool) -> Mapping[str, float] | None:
     """The four classes under the dataset's standard; None where they are not known."""
-    probabilities = prediction.probabilities
-    if probabilities is None or not ears_required:
-        return probabilities
-    if prediction.with_ears:
-        return prediction.with_ears
-    ears = prediction.attributes.get("ears")
+    if not ears_required:
+        return prediction.probabilities
+    return under_standard(prediction.probabilities, prediction.with_ears, prediction.attributes)
+
+
+def under_standard(
+    probabilities: Mapping[str, float] | None, stored: Mapping[str, float], attributes: Mapping[str, float]
+) -> Mapping[str, float] | None:
+    """The four classes where ears count too: as the model gave them, or reckoned from its word on the ears."""
+    if probabilities is None:
+        return None
+    if stored:
+        return stored
+    ears = attributes.get("ears")
     return None if ears is None else with_ears(probabilities, ears)
 
 

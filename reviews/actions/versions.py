@@ -1,29 +1,17 @@
 """What an administrator changes for everybody: cut-offs and models; undecided attempts follow."""
 
-from collections.abc import Iterator
-
 from django.db import transaction
 from django.db.models import Max, OuterRef, Q, Subquery
 
 from reviews import audit, queue
 from reviews.actions.core import NotAllowed, StaleState, advance
 from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
-from reviews.actions.triage import context_of, probabilities_of, retriage, retriageable
-from reviews.models import Dataset, ModelVersion, Prediction, ThresholdSet
+from reviews.actions.triage import retriage, retriageable
+from reviews.models import ModelVersion, Prediction, ThresholdSet
 from reviews.states import Event
-from reviews.thresholds import CLASSES, Context, ThresholdPolicy, what_if
+from reviews.thresholds import ThresholdPolicy
 
 AT_ONCE = 200
-TRIAGE_COLUMNS = (
-    *(f"p_{name}" for name in CLASSES),
-    "with_ears",
-    "attributes",
-    "in_distribution",
-    "render_version",
-    "model_version",
-    "attempt__problems",
-    "attempt__dataset",
-)
 
 
 def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str = "") -> ThresholdSet:
@@ -60,26 +48,6 @@ def _route_anew(cutoffs: ThresholdSet, actor) -> None:
         retriage(actor=actor)
     else:
         queue.enqueue(queue.ROUTE_ANEW, cutoffs.pk)
-
-
-def consequences(policy: ThresholdPolicy) -> dict[str, int]:
-    """How many undecided attempts these cut-offs would verify, refer or fail."""
-    return what_if(_waiting(), policy)
-
-
-def _waiting() -> Iterator[tuple[dict[str, float] | None, Context]]:
-    """Probabilities and context of what is undecided, with the latest prediction that counts; few columns."""
-    models, datasets = ModelVersion.objects.in_bulk(), Dataset.objects.in_bulk()
-    predictions = Prediction.objects.filter(shadow=False, attempt__in=retriageable().values("pk"))
-    narrow = predictions.select_related("attempt").only(*TRIAGE_COLUMNS).order_by("attempt_id", "-pk")
-    last = None
-    for prediction in narrow.iterator(chunk_size=2000):
-        if prediction.attempt_id == last:
-            continue
-        last = prediction.attempt_id
-        prediction.model_version = models[prediction.model_version_id]
-        ears_required = datasets[prediction.attempt.dataset_id].ears_required
-        yield probabilities_of(prediction, ears_required), context_of(prediction.attempt, prediction)
 
 
 @transaction.atomic

@@ -1,6 +1,7 @@
 """Datasets, and who may do what with them."""
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -67,6 +68,18 @@ class DatasetQuerySet(models.QuerySet):
         mine = assigned.filter(Q(user_id=user.pk) | Q(team__user=user.pk))
         return datasets.filter(~Exists(assigned) | Exists(mine))
 
+    def served_by_nobody(self, mode: str) -> "DatasetQuerySet":
+        """Datasets whose `mode` queue is open to no active user: `open_to` seen from the other side."""
+        member = Membership.objects.filter(
+            dataset=OuterRef(OuterRef("pk")), user=OuterRef("pk"), role__in=REVIEWING
+        )
+        able = get_user_model().objects.filter(Q(is_superuser=True) | Exists(member), is_active=True)
+        assigned = Assignment.objects.filter(dataset=OuterRef("pk"), mode=mode)
+        theirs = Assignment.objects.filter(
+            Q(user=OuterRef("pk")) | Q(team__user=OuterRef("pk")), dataset=OuterRef(OuterRef("pk")), mode=mode
+        )
+        return self.filter(~Exists(able) | (Exists(assigned) & ~Exists(able.filter(Exists(theirs)))))
+
 
 SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
 
@@ -78,8 +91,9 @@ class Dataset(models.Model):
     title = models.CharField(max_length=200)
     ears_required = models.BooleanField("ears must be removed too", default=False)
     min_exposure_seconds = models.FloatField(
-        "minimum exposure in seconds",
-        default=1.5,
+        "minimum exposure in seconds a scan",
+        default=0.5,
+        help_text="Scans on screen together share the time: 0.5 keeps a page of 12 on screen for 6 seconds.",
         validators=[MinValueValidator(0.0), MaxValueValidator(60.0)],
     )
     opinion_after_judgement = models.BooleanField("show the model's opinion only after judging", default=True)

@@ -155,6 +155,8 @@ class Attempt(models.Model):
             models.Index(fields=["dataset", "status", "-confidence", "id"], name="attempt_queue"),
             models.Index(fields=["status", "-confidence", "id"], name="attempt_queue_all"),
             models.Index(fields=["status", "updated_at"], name="attempt_stalled"),
+            models.Index(fields=["-confidence", "id"], name="attempt_by_confidence"),
+            models.Index(fields=["updated_at", "id"], name="attempt_by_change"),
         ]
 
     def __str__(self) -> str:

@@ -49,6 +49,23 @@ def when(moment) -> str:
 
 
 @register.filter
+def plainly(value) -> str:
+    """What the trail or an engine recorded, in words: {'status': 'verify', 'class': None} -> status verify, class –."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {within(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(within(inner) for inner in value) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None or value == "" else str(value)
+
+
+def within(value) -> str:
+    """The same inside of something: what has parts stands in brackets."""
+    return f"({plainly(value)})" if isinstance(value, dict) and value else plainly(value)
+
+
+@register.filter
 def percent(share) -> str:
     """0.918 -> 91.8 %; nothing known -> a dash."""
     return "–" if share is None else f"{100 * share:.1f} %"

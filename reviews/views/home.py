@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from reviews import keymap, reports
+from reviews import alarms, keymap, reports
 from reviews.models import Dataset, Mode
 from reviews.models.preferences import own_keys
 from reviews.views.access import login_required
@@ -32,7 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "section": "home",
         "rows": rows,
         "day": reports.my_day(request.user),
-        "alarms": reports.alarms(request.user, datasets),
+        "alarms": alarms.alarms(request.user, datasets),
         "practice": reports.practice_counts(datasets),
     }
     return render(request, "reviews/home.html", context)

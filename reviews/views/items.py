@@ -2,6 +2,7 @@
 
 from reviews.models import Attempt, Prediction
 from reviews.models.decisions import CLASS_LABELS
+from reviews.templatetags.qc import LETTERS
 from reviews.thresholds import CLASSES
 from reviews.views.pictures import (
     SALIENCY,
@@ -42,13 +43,29 @@ def full(attempt: Attempt, user) -> dict:
     return card(attempt) | {
         "scan": attempt.scan_id,
         "status": attempt.state.label,
-        "plan": attempt.plan,
+        **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),
         "earlier": [earlier(other) for other in others(attempt)],
         "slices": slices(attempt),
         "volumes": volumes(attempt),
         "opinion": opinion(attempt) if opinion_is_open(user, attempt) else None,
+    }
+
+
+def sealed(attempt: Attempt) -> dict:
+    """A practice case before the answer: the pictures, and nothing that says what was found in them."""
+    return card(attempt) | {"number": None, "slices": slices(attempt), "volumes": volumes(attempt)}
+
+
+def unsealed(attempt: Attempt) -> dict:
+    """What a practice case keeps back until it is answered."""
+    return {
+        **run_of(attempt),
+        "measurements": measurements(attempt),
+        "problems": list(attempt.problems),
+        "earlier": [earlier(other) for other in others(attempt)],
+        "opinion": opinion(attempt),
     }
 
 
@@ -59,16 +76,19 @@ def others(attempt: Attempt) -> list[Attempt]:
     return list(attempt.scan.attempts.filter(number__lt=attempt.number).order_by("-number"))
 
 
+def run_of(attempt: Attempt) -> dict:
+    """Which run of which engine after which plan made it."""
+    return {"number": attempt.number, "engine": attempt.engine, "plan": attempt.plan or "as received"}
+
+
 def earlier(attempt: Attempt) -> dict:
-    """An earlier attempt: how it ended and its two telling pictures."""
+    """An earlier attempt: how it was made, how it ended, and every view of it."""
     verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
-    shown = [name for name in ("front", "edge") if name in attempt.view_names]
-    return {
-        "number": attempt.number,
-        "plan": attempt.plan or "as received",
+    return run_of(attempt) | {
         "class": verdict.klass if verdict else "",
+        "letter": LETTERS[verdict.klass] if verdict else "",
         "words": CLASS_LABELS[verdict.klass] if verdict else attempt.state.label,
-        "pictures": [picture_url(attempt, name) for name in shown],
+        "views": views_of(attempt),
     }
 
 

@@ -62,7 +62,7 @@ def trail(request: HttpRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     if before.isdecimal():
         events = events.filter(seq__lt=int(before))
-    rows = list(events[: TRAIL_PAGE + 1])
+    rows = audit.named(list(events[: TRAIL_PAGE + 1]))
     context = {
         "section": "reports",
         "events": rows[:TRAIL_PAGE],

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from inference.plans import LADDERS, STANDARD
-from reviews import actions
+from reviews import actions, audit
 from reviews.forms import KnownForm
 from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Scan
 from reviews.states import Status
@@ -79,10 +79,11 @@ def changes(before: Attempt, attempt: Attempt) -> list[dict]:
 
 
 def events_of(scan: Scan, attempts: list[Attempt]) -> list[AuditEvent]:
-    """The scan's part of the audit trail; hidden checks stay hidden."""
+    """The scan's part of the audit trail; hidden checks stay hidden, and so does what somebody practised."""
     of_attempts = AuditEvent.objects.filter(object_kind="attempt", object_id__in=[a.pk for a in attempts])
     of_scan = AuditEvent.objects.filter(object_kind="scan", object_id=scan.pk)
-    return list((of_attempts | of_scan).exclude(action__startswith="gold").order_by("seq"))
+    shown = (of_attempts | of_scan).exclude(action__startswith="gold").exclude(action="practised")
+    return audit.named(list(shown.order_by("seq")))
 
 
 def neighbours(user, scan: Scan) -> dict:

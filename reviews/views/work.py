@@ -45,6 +45,8 @@ def take_one(request: HttpRequest, body: dict, pk: int) -> JsonResponse:
 
 def shown(attempt: Attempt, mode: str, user) -> dict:
     """One item as its page needs it."""
+    if mode == Mode.PRACTICE:
+        return items.sealed(attempt)
     return items.card(attempt) if mode == Mode.VERIFY else items.full(attempt, user)
 
 
@@ -106,7 +108,8 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
             refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
             continue
         attempt = get_attempt(request.user, verdict.attempt_id)
-        undone.append({"item": shown(attempt, mode, request.user), "mark": verdict.klass or "unsure"})
+        item = shown(attempt, mode, request.user)
+        undone.append({"item": item, "mark": verdict.klass or "unsure", "exposure_ms": verdict.exposure_ms})
     return JsonResponse(
         {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
     )
@@ -164,6 +167,6 @@ def practise(request: HttpRequest, body: dict) -> JsonResponse:
             "truth": truth,
             "words": CLASS_LABELS[truth],
             "explanation": attempt.gold.explanation,
-            "opinion": items.opinion(attempt),
+            **items.unsealed(attempt),
         }
     )

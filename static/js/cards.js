@@ -37,7 +37,7 @@ export function card(template, item) {
   else element.classList.add("broken");
   element.querySelector(".below").append(...below.map((view) => picture(view, item.name, 288, view.small)));
   fill(element, ".modality", item.modality);
-  fill(element, ".number", `attempt ${item.number}`);
+  fill(element, ".number", `no. ${item.number}`);
   fill(element, ".subject", item.name);
   element.setAttribute("aria-label", `${item.modality}, attempt ${item.number}, not marked`);
   return element;

@@ -1,5 +1,6 @@
 // The right side and the projections of one attempt, built before it is shown so that showing it is instant.
-import { picture } from "./cards.js";
+import { beside, hasEarlier, tellingView } from "./attempts.js";
+import { picture, viewNamed } from "./cards.js";
 
 function node(tag, { text = "", name = "", ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
@@ -44,16 +45,13 @@ export function showProblems(box, item) {
   box.replaceChildren(...item.problems.map((text) => node("p", { text })));
 }
 
-export function showEarlier(box, list, item) {
-  box.hidden = item.earlier.length === 0;
-  list.replaceChildren(...item.earlier.map(earlierOne));
-}
-
-function earlierOne(attempt) {
-  const title = node("div", {}, node("b", { text: `Attempt ${attempt.number}` }), ` ${attempt.plan} · `, node("span", { text: attempt.words, name: `badge ${attempt.class}` }));
-  const pair = node("div", { name: "pair" });
-  pair.append(...attempt.pictures.map((src) => node("img", { src, alt: `Attempt ${attempt.number}`, width: 140, height: 140, loading: "lazy" })));
-  return node("div", { name: "earlier-one" }, title, pair);
+/** Every attempt in one view; nothing where there is only one. */
+export function showEarlier(box, list, item, name) {
+  box.hidden = !hasEarlier(item);
+  if (box.hidden) return;
+  const shown = name || tellingView(item);
+  box.querySelector("h2 span").textContent = viewNamed(item, shown)?.label ?? "";
+  list.replaceChildren(...beside(item, shown, { small: true }));
 }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -75,8 +73,8 @@ export function opinionRows(opinion) {
   return [...rows, ...pictures];
 }
 
-export function showOpinion(details, body, opinion) {
-  details.open = false;
+export function showOpinion(details, body, opinion, open = false) {
+  details.open = open;
   const closed = "It is shown here after your verdict, so that it does not lead you.";
   body.replaceChildren(...(opinion ? opinionRows(opinion) : [node("p", { text: closed, name: "dim" })]));
 }
@@ -99,6 +97,6 @@ export function showFeedback(box, answer, marks, mark) {
   const verdict = answer.correct ? "Right." : `You said: ${marks[mark].words}.`;
   const truth = node("b", { text: `It is: ${answer.words}. ` });
   const next = node("button", { type: "button", text: "Next (Enter)", "data-next": "" });
-  box.replaceChildren(node("p", {}, `${verdict} `, truth, answer.explanation || ""), ...(answer.opinion ? opinionRows(answer.opinion) : []), next);
+  box.replaceChildren(node("p", {}, `${verdict} `, truth, answer.explanation || ""), next);
   next.addEventListener("click", () => box.dispatchEvent(new Event("next")));
 }

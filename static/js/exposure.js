@@ -1,12 +1,15 @@
 // How long each scan has really been on screen: visible tab, card in view, its pictures painted.
+// Nobody looks at twelve heads at once: the time is shared by the scans on screen, first by those that lack some.
 
 const TICK_MS = 100;
 const LONGEST_TICK = 400;
 
 export class Exposure {
-  constructor(minimumMs, onTick) {
+  /** `covered()` says what lies over the grid: undefined nothing, null something else, a card that card alone. */
+  constructor(minimumMs, onTick, covered) {
     this.minimum = minimumMs;
     this.onTick = onTick;
+    this.covered = covered;
     this.cards = new Map();
     this.observer = new IntersectionObserver((entries) => this.#see(entries), { threshold: 0.6 });
     this.last = performance.now();
@@ -43,10 +46,21 @@ export class Exposure {
     const passed = Math.min(now - this.last, LONGEST_TICK);
     this.last = now;
     if (document.hidden) return;
-    for (const [card, state] of this.cards) {
-      if (state.inView && state.ready) card.exposedMs = state.ms += passed;
-    }
+    this.#share(passed);
     this.onTick();
+  }
+
+  #share(passed) {
+    const over = this.covered();
+    const seen = [...this.cards.keys()].filter((card) => this.#onScreen(card) && (over === undefined || card === over));
+    const lacking = this.lacking(seen);
+    const shared = lacking.length ? lacking : seen;
+    for (const card of shared) card.exposedMs = this.cards.get(card).ms += passed / shared.length;
+  }
+
+  #onScreen(card) {
+    const { inView, ready } = this.cards.get(card);
+    return inView && ready;
   }
 
   of(card) {
@@ -57,8 +71,18 @@ export class Exposure {
     return this.minimum ? Math.min(1, this.of(card) / this.minimum) : 1;
   }
 
-  /** Milliseconds until every one of these cards was long enough on screen. */
+  /** Those of the cards that would be passed but were not yet long enough on screen; a failure may be marked at once. */
+  lacking(cards) {
+    return cards.filter((card) => !card.mark && this.of(card) < this.minimum);
+  }
+
+  /** Milliseconds until every one of these cards was long enough on screen, when all of them stay in view. */
   missing(cards) {
-    return Math.max(0, ...cards.map((card) => this.minimum - this.of(card)));
+    return this.lacking(cards).reduce((sum, card) => sum + this.minimum - this.of(card), 0);
+  }
+
+  /** How many of the cards lack time and are not in view at all. */
+  unseen(cards) {
+    return this.lacking(cards).filter((card) => !this.cards.get(card)?.inView).length;
   }
 }

@@ -13,9 +13,14 @@ export function fit(count, width, height, { ratio = 1, extra = 0, gap = 0, most 
   return best;
 }
 
-/** How many cards a window takes: 12 on a laptop, 24 on a large screen. */
-export function pageSize(width, height) {
-  const area = width * height;
-  if (area < 1500000) return 12;
-  return area < 2600000 ? 18 : 24;
+const FEWEST = 12;
+const MOST = 24;
+const LARGE = 260; // px of width from which a card is large enough to judge at a glance
+
+/** How many cards a box takes: 12, and up to 24 as long as each stays large. */
+export function pageSize(box, cell) {
+  for (let count = MOST; count > FEWEST; count -= 1) {
+    if (fit(count, box.width - 16, box.height - 12, cell).size >= LARGE) return count;
+  }
+  return FEWEST;
 }

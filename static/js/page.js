@@ -32,6 +32,17 @@ document.addEventListener("submit", confirmations);
 document.addEventListener("htmx:afterSettle", (event) => localTimes(event.target));
 localTimes();
 
+/** A form's named button speaks for its own press alone; htmx would repeat it with what is typed afterwards. */
+function pressedAlone(event) {
+  if (event.detail.triggeringEvent?.type !== "submit") delete event.detail.parameters.jump;
+}
+
+document.addEventListener("htmx:configRequest", pressedAlone);
+
 if (!document.body.dataset.bench) {
-  listen({ help: () => (window.location.href = "/help/") }, { help: ["?"] });
+  const form = document.querySelector("[data-search-keys]");
+  // not form.dataset: a field of that name stands before it
+  const search = () => form.querySelector("input").select();
+  const help = () => (window.location.href = "/help/");
+  listen({ help, search }, { help: ["?"], search: form?.getAttribute("data-search-keys").split(" ") ?? [] });
 }

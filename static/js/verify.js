@@ -17,8 +17,8 @@ const shell = document.getElementById("shell");
 const topline = document.getElementById("topline");
 const outcome = document.getElementById("outcome");
 const template = document.getElementById("card");
-const enlarger = new Enlarger(document.getElementById("enlarged"));
-const exposure = new Exposure(config.min_exposure_ms, tick);
+const enlarger = new Enlarger(document.getElementById("enlarged"), config.keys.enlarge);
+const exposure = new Exposure(config.min_exposure_ms, tick, covered);
 
 let upcoming = []; // pages that lie painted but unseen over the one on screen
 let page = new Page([]);
@@ -29,6 +29,12 @@ let counting = false;
 let fetching = null;
 let exhausted = false;
 let ghosts = false;
+
+/** What lies over the grid: see Exposure. */
+function covered() {
+  if (enlarger.open) return cards.find((element) => element.item === enlarger.item) ?? null;
+  return document.querySelector("dialog[open]") ? null : undefined;
+}
 
 function layout(...pages) {
   const box = shell.getBoundingClientRect();
@@ -44,7 +50,7 @@ function prepare(one) {
 }
 
 async function fetchPage() {
-  const items = await desk.fetchItems(pageSize(window.innerWidth, window.innerHeight));
+  const items = await desk.fetchItems(pageSize(shell.getBoundingClientRect(), CARD));
   await gather(config.urls.pictures, items, gridNames);
   if (items.length) upcoming.push(prepare(new Page(items.map((item) => card(template, item)))));
   exhausted = items.length === 0;
@@ -116,7 +122,7 @@ function mark(name) {
   if (!element) return;
   showMark(element, element.mark === name || name === "pass" ? null : name, MARKS);
   if (enlarger.open) enlarger.close();
-  announce();
+  tick();
 }
 
 function decisions() {
@@ -158,9 +164,15 @@ function tick() {
 
 /** The last line: what Enter will do now, or how long it still refuses. */
 function announce(missing = exposure.missing(cards)) {
-  const words = counting ? `Not yet: ${(missing / 1000).toFixed(1)} s until every scan was long enough on screen` : enterWords();
+  const words = counting ? tooEarly(missing) : enterWords();
   if (outcome.textContent !== words) outcome.textContent = words;
   outcome.classList.toggle("early", counting);
+}
+
+function tooEarly(missing) {
+  const unseen = exposure.unseen(cards);
+  const below = unseen ? `, ${unseen} not in view: scroll` : "";
+  return `Not yet: ${(missing / 1000).toFixed(1)} s more on screen${below}`;
 }
 
 function enterWords() {
@@ -177,10 +189,10 @@ async function undo() {
   const undone = await desk.undo();
   if (!undone?.length) return;
   if (cards.length) upcoming.unshift(prepare(page));
-  const again = undone.map(({ item, mark: earlier }) => {
+  const again = undone.map(({ item, mark: earlier, exposure_ms: exposedMs }) => {
     const element = card(template, item);
     element.mark = earlier === "pass" ? null : earlier;
-    element.exposedMs = config.min_exposure_ms;
+    element.exposedMs = exposedMs;
     return element;
   });
   show(new Page(again));

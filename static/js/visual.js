@@ -1,4 +1,5 @@
 // Visual QC and practice: one scan, every view, one key decides and shows the next.
+import { hasEarlier, tellingView } from "./attempts.js";
 import { Desk, readConfig } from "./desk.js";
 import { projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showProblems } from "./dossier.js";
 import { Enlarger } from "./enlarge.js";
@@ -21,7 +22,7 @@ const desk = new Desk(config);
 const byId = (id) => document.getElementById(id);
 const page = byId("main");
 const topline = byId("topline");
-const enlarger = new Enlarger(byId("enlarged"));
+const enlarger = new Enlarger(byId("enlarged"), config.keys.enlarge, config.keys.beside);
 const slices = new SliceViewer({ canvas: byId("slice"), slider: byId("position"), output: byId("position-words"), words: byId("stage-words") });
 const scanOf = new Map();
 
@@ -34,6 +35,7 @@ let ghosts = false;
 let answered = null;
 let fetching = null;
 let settling = 0;
+let selected = ""; // the view last enlarged
 
 function prepare(one) {
   one.projections ??= projections(one, (index) => enlarger.show(one, index));
@@ -81,10 +83,11 @@ function show(one) {
   before = false;
   shownAt = desk.clock.ms;
   if (enlarger.open) enlarger.close();
+  selected = "";
   page.dataset.state = "work";
   byId("projections").replaceChildren(item.projections);
   byId("about-name").textContent = item.name;
-  byId("about-scan").textContent = `${item.modality} · attempt ${item.number}${item.plan ? ` · ${item.plan}` : ""}`;
+  byId("about-scan").textContent = [item.modality, item.number && `attempt ${item.number}`, item.plan].filter(Boolean).join(" · ");
   layout();
   showGhosts();
   showRight();
@@ -95,13 +98,37 @@ function show(one) {
 }
 
 function showRight() {
-  showMeasurements(byId("measurements"), byId("no-measurements"), item);
-  showProblems(byId("problems"), item);
-  showEarlier(byId("earlier-box"), byId("earlier"), item);
-  showOpinion(byId("opinion"), byId("opinion-body"), item.opinion);
+  if (practising) seal(true);
+  else showFound(item);
   byId("feedback").hidden = true;
   if (byId("note")) byId("note").value = "";
   for (const chip of document.querySelectorAll(".chip")) chip.setAttribute("aria-pressed", "false");
+}
+
+/** What was measured, tried and thought; in practice only with the answer, because it gives the answer away. */
+function showFound(found) {
+  showMeasurements(byId("measurements"), byId("no-measurements"), found);
+  showProblems(byId("problems"), found);
+  showEarlier(byId("earlier-box"), byId("earlier"), found, selected);
+  showOpinion(byId("opinion"), byId("opinion-body"), found.opinion, practising);
+}
+
+function besides() {
+  if (enlarger.open) return enlarger.compare();
+  if (!item || !hasEarlier(item)) return undefined;
+  enlarger.compare(true);
+  return enlarger.show(item, Math.max(0, item.views.findIndex((view) => view.name === (selected || tellingView(item)))));
+}
+
+enlarger.onView = (name) => {
+  if (name === selected || !hasEarlier(item)) return;
+  selected = name;
+  showEarlier(byId("earlier-box"), byId("earlier"), item, selected);
+};
+
+function seal(sealed) {
+  byId("found").hidden = sealed;
+  byId("kept-back").hidden = !sealed;
 }
 
 function layout() {
@@ -195,9 +222,14 @@ function decide(mark) {
 
 async function practise(mark, activeMs) {
   answered = mark;
+  const asked = item;
   try {
     const answer = await post(config.urls.practise, { attempt: item.id, class: mark, nonce: nonces(1)[0], active_ms: Math.round(activeMs) });
     desk.made += 1;
+    Object.assign(asked, answer);
+    if (item !== asked) return;
+    showFound(asked);
+    seal(false);
     showFeedback(byId("feedback"), answer, config.marks, mark);
     desk.showNumbers(topline);
   } catch (error) {
@@ -270,6 +302,7 @@ const actions = {
   down: () => step(-5),
   plane: () => item && showSlices(PLANES[(PLANES.indexOf(slices.plane) + 1) % PLANES.length]),
   solid: () => item && showTab(tab === "solid" ? "slices" : "solid"),
+  beside: besides,
   note: () => byId("note")?.focus(),
   enlarge: () => (enlarger.open ? enlarger.close() : item && enlarger.show(item, 0)),
   ghost: () => {
@@ -299,6 +332,7 @@ document.addEventListener("click", (event) => {
   if (button.dataset.plane && item) showSlices(button.dataset.plane);
   if (button.dataset.reason) button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
 });
+byId("earlier").addEventListener("click", besides);
 byId("feedback").addEventListener("next", next);
 byId("note")?.addEventListener("keydown", (event) => event.key === "Escape" && event.target.blur());
 window.addEventListener("resize", layout);

@@ -6,7 +6,7 @@ from axe_playwright_python.sync_playwright import Axe
 from reviews import actions
 from reviews.states import Status
 
-SIZES = {"laptop": (1280, 720), "large": (2560, 1440)}
+SIZES = {"laptop": (1280, 720), "desk": (1920, 1080), "large": (2560, 1440)}
 BENCH = ["/verify/trial/", "/visual/trial/", "/practice/trial/"]
 PAGES = [
     "/",
@@ -77,19 +77,58 @@ def test_empty_pages_and_log_in_keep_it_too(enter, cast, dataset, live_server, p
     assert {path: problems for path, problems in found.items() if problems} == {}
 
 
+def tap(page, key):
+    """A short press, however slow the machine is: a long one closes again what it opened."""
+    page.evaluate(
+        """(key) => ["keydown", "keyup"].forEach((type) =>
+            document.body.dispatchEvent(new KeyboardEvent(type, { key, bubbles: true, cancelable: true })))""",
+        key,
+    )
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("path", BENCH)
+def test_what_opens_over_a_bench_keeps_it_too(enter, cast, full, path, theme, live_server):
+    person = enter(cast.root)
+    person.context.add_cookies([{"name": "bench", "value": theme, "url": live_server.url}])
+    page = person.go(path)
+    settle(page)
+    for key, dialog in (("?", "#help"), (" ", "#enlarged")):
+        tap(page, key)
+        page.wait_for_selector(f"{dialog}[open]")
+        assert violations(page) == []
+        assert page.evaluate(f"document.querySelector('{dialog}').scrollWidth <= window.innerWidth")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(f"{dialog}:not([open])", state="attached")
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_the_grid_fits_the_window(enter, cast, scans, size, tmp_path):
+def test_the_grid_fits_the_window(enter, cast, scans, size):
     width, height = SIZES[size]
     scans(26)
     page = enter(cast.reviewer, viewport={"width": width, "height": height}).go("/verify/trial/")
     page.wait_for_selector(".card")
-    assert page.locator(".card").count() == {"laptop": 12, "large": 24}[size]
-    page.screenshot(path=tmp_path / f"verify-{size}.png")
+    assert page.locator(".card").count() == {"laptop": 12, "desk": 14, "large": 24}[size]
     boxes = page.locator(".card").evaluate_all(
         "cards => cards.map(card => card.getBoundingClientRect().toJSON())"
     )
     assert all(box["top"] >= 0 and box["bottom"] <= height and box["right"] <= width for box in boxes)
     assert min(box["width"] for box in boxes) >= 150
+
+
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (1280, 720), (3840, 2160)])
+def test_no_key_of_a_bench_is_cut_off(enter, cast, full, width, height):
+    person = enter(cast.root, viewport={"width": width, "height": height}, has_touch=width < 1200)
+    cut = """() => [...document.querySelectorAll("button")].filter((button) => {
+        const box = button.getBoundingClientRect();
+        const room = button.closest("section, aside, footer, header")?.getBoundingClientRect();
+        const words = button.querySelector("span:not(.words)");
+        return box.width && room && (box.right > room.right + 1 || (words && words.scrollWidth > words.clientWidth + 1));
+    }).map((button) => button.textContent.trim())"""
+    for path in BENCH:
+        page = person.go(path)
+        settle(page)
+        assert page.evaluate(cut) == []
 
 
 @pytest.mark.parametrize("size", SIZES)

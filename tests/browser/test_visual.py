@@ -144,10 +144,16 @@ def test_practice_tells_the_truth_and_changes_nothing(enter, cast, scans):
     before = [now(attempt).status for attempt in made]
     page = enter(cast.reviewer).go("/practice/trial/")
     working(page)
+    expect(page.locator("#measurements")).to_be_hidden()
+    expect(page.locator("#kept-back")).to_be_visible()
     press(page, "b")
     expect(page.locator("#feedback")).to_contain_text("Look at the nose.")
+    expect(page.get_by_text("Measured against the original")).to_be_visible()
+    expect(page.locator("#opinion-body")).to_contain_text("Pass 99.0 %")
+    assert page.locator("#opinion-body svg").first.bounding_box()["height"] < 12
     press(page, "Enter")
     expect(page.locator("#feedback")).to_be_hidden()
+    expect(page.locator("#measurements")).to_be_hidden()
     press(page, "b")
     expect(page.locator("#feedback")).to_be_visible()
     expect(page.locator("#feedback")).to_contain_text("You said: Brain removed.")
