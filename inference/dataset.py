@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,10 @@ class Batch:
     brain_ml: Tensor
     odd: Tensor
     names: NDArray[np.str_]
+
+    def share(self, number: int, of: int) -> Batch:
+        """Every `of`-th sample, from `number` on."""
+        return Batch(**{field.name: getattr(self, field.name)[number::of] for field in fields(self)})
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[np.generic]]) -> Batch:

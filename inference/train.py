@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import logging
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 
 from inference import checkpoint, dataset
 from inference.model import DefacingNet
+from inference.optimiser import Optimiser
 
 log = logging.getLogger("train")
 # (8, 3): the answers (face, ears, brain) behind each joint index.
@@ -125,8 +127,7 @@ class Run:
     """A training under way: what is saved after every epoch and found again after an interruption."""
 
     model: DefacingNet
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.OneCycleLR
+    optimiser: Optimiser
     average: Average
     state: Path
     epoch: int = 0
@@ -135,18 +136,15 @@ class Run:
     @classmethod
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
-        model = DefacingNet().to(options.device)
+        model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
+        model = model.to(options.device)
         model.surfaces.to(memory_format=torch.channels_last)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, options.rate, total_steps=steps + 50, pct_start=0.12
-        )
-        run = cls(model, optimiser, schedule, Average(model), options.out.with_suffix(".state"))
+        optimiser = Optimiser(model, options.rate, steps)
+        run = cls(model, optimiser, Average(model), options.out.with_suffix(".state"))
         if run.state.exists():
             saved = torch.load(run.state, weights_only=True)
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
-            schedule.load_state_dict(saved["schedule"])
             run.average.values, run.epoch, run.batch = saved["average"], saved["epoch"], saved["batch"]
         return run
 
@@ -157,7 +155,6 @@ class Run:
             {
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "schedule": self.schedule.state_dict(),
                 "average": self.average.values,
                 "epoch": self.epoch,
                 "batch": self.batch,
@@ -177,18 +174,49 @@ class Run:
         with torch.autocast(device, dtype=torch.bfloat16):
             out = self.model(batch.surfaces.to(device), batch.volumes.to(device))
         found = losses({k: v.cpu() for k, v in out.items()}, batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
+        share_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
-        if self.schedule.last_epoch < self.schedule.total_steps - 1:
-            self.schedule.step()
         self.average.update(self.model)
         return found
 
 
+def share_gradients(model: nn.Module) -> None:
+    """Every process goes on with the mean of all gradients; alone, with its own."""
+    if not distributed.is_initialized():
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    together = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
 def train(options: argparse.Namespace) -> Path:
-    """Train, resume where a run was cut off, calibrate, write the checkpoint."""
+    """Train in one or several processes; see `work`."""
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.processes == 1:
+        work(0, options, None)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            multiprocessing.spawn(work, args=(options, Path(folder) / "meeting"), nprocs=options.processes)
+    return Path(options.out)
+
+
+def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
+    """One process's part: train, resume where a run was cut off, calibrate, write the checkpoint.
+
+    Several processes draw the same batches, each learns from its share of the samples, all move by the mean gradient. That
+    uses two cores twice as well as two threads, which wait for each other many times a step. Only the first one writes.
+    """
+    if meeting is not None:
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.processes
+        )
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s %(message)s")
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     parts = dataset.split(dataset.shards(options.data))
@@ -199,15 +227,15 @@ def train(options: argparse.Namespace) -> Path:
     log.info(
         "train %d, calibration %d, test %d shards", *(len(parts[k]) for k in ("train", "calibration", "test"))
     )
-    started, step = time.monotonic(), run.schedule.last_epoch
+    started, step = time.monotonic(), run.optimiser.step_count
     while run.epoch < options.epochs:
         rng = np.random.default_rng([options.seed, run.epoch])
         run.model.train()
         for position, batch in enumerate(dataset.batches(parts["train"], options.batch, rng)):
-            varied = dataset.vary(batch, rng)
+            varied = dataset.vary(batch.share(rank, options.processes), rng)
             if position < run.batch:  # done before the interruption; the seed moves on as it did then
                 continue
-            torch.manual_seed(options.seed * 1_000_003 + step)  # the same whether or not the run was cut off
+            torch.manual_seed((options.seed * 1_000_003 + step) * options.processes + rank)  # the same whether or not the run was cut off
             found = run.step(varied, options.device)
             run.batch, step = position + 1, step + 1
             if step % 25 == 0:
@@ -215,16 +243,21 @@ def train(options: argparse.Namespace) -> Path:
                 log.info(
                     "epoch %d step %d/%d %s %.0f s", run.epoch, step, steps, shown, time.monotonic() - started
                 )
-            if step % SAVE_EVERY == 0:
+            if step % SAVE_EVERY == 0 and rank == 0:
                 run.save()
         run.epoch, run.batch = run.epoch + 1, 0
+        if rank > 0:
+            continue
         run.save()
         if parts["calibration"] and run.epoch % options.check_every == 0:
             log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
-    return finish(run.averaged(), parts, options)
+    if rank == 0:
+        finish(run.averaged(), parts, options)
+    if meeting is not None:
+        distributed.destroy_process_group()
 
 
-def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> Path:
+def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> None:
     """Calibrate on people left out of the training and write the checkpoint."""
     result = outputs(model, parts["calibration"])
     real = ~result["odd"]
@@ -233,13 +266,12 @@ def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: a
         config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples_per_shard": options.samples, "seed": options.seed,
-              "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
+              "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
+              "processes": options.processes, "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
     checkpoint.save(model, facts, options.out)
     log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
-    return Path(options.out)
-
 
 def main() -> None:
     """Command line."""
@@ -248,16 +280,19 @@ def main() -> None:
     parser.add_argument(
         "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
     )
+    parser.add_argument(
+        "--start", type=Path, help="weights (NAME.pt) to train on from; without, from nothing"
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--samples", type=int, default=24, help="samples in a shard")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--check-every", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--everyone", action="store_true", help="train on the test people too")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     train(parser.parse_args())
 
 

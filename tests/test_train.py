@@ -62,14 +62,14 @@ def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
     batch = next(dataset.batches(parts["train"], 4, None))
     once, twice = dataset.mirror(batch), dataset.mirror(dataset.mirror(batch))
     assert not torch.equal(once.surfaces, batch.surfaces)
-    for name in ("surfaces", "volumes", "evidence"):
+    for name in ("surfaces", "volumes", "evidence", "blocks"):
         assert torch.equal(getattr(twice, name), getattr(batch, name))
 
 
 def options(folder, out, epochs):
     return argparse.Namespace(
         data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, samples=12, threads=1, check_every=9,
-        device="cpu", everyone=False, start=None,
+        device="cpu", everyone=False, start=None, processes=1,
     )  # fmt: skip
 
 
@@ -100,6 +100,13 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     train.train(options(shard_folder, whole, 2))
     for one, other in zip(weights_of(out), weights_of(whole), strict=True):
         assert torch.equal(one, other), "the interruption left no trace"
+    again = tmp_path / "two.onnx"
+    two = options(shard_folder, again, 2)
+    two.processes = 2
+    train.train(two)
+    assert not all(torch.equal(a, b) for a, b in zip(weights_of(again), weights_of(whole), strict=True))
+    network = Classifier.load(again)
+    assert network.facts.data["processes"] == 2
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
     assert np.isfinite(network.facts.calibration["temperature"])
