@@ -6,6 +6,7 @@ Cut-offs are chosen on the calibration people and judged on the test people; nei
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Case(Judged):
     attributes: Mapping[str, float] = field(default_factory=dict)  # predicted: face, ears, brain
     remains: Mapping[str, float] = field(default_factory=dict)  # predicted share of each region
     kept: Mapping[str, float] = field(default_factory=dict)  # true share of each region in view
+    brain_ml: float = 0.0  # truly removed
 
 
 def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[list[Case], list[bool]]:
@@ -58,7 +60,8 @@ def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[li
                         r: float(v) for r, v in zip(REGIONS, batch.kept[n], strict=True) if not v.isnan()
                     }
                     cases.append(Case(result.probabilities, name, shard.person, family, fill, contrast,
-                                      result.in_distribution, result.attributes, result.remains, shares))  # fmt: skip
+                                      result.in_distribution, result.attributes, result.remains, shares,
+                                      float(batch.brain_ml[n])))  # fmt: skip
     return cases, odd_accepted
 
 
@@ -162,6 +165,22 @@ def by_question(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+BITES_ML = (0.0, truth.BRAIN_CLEAR_ML, truth.BRAIN_SURE_ML, 4, 8, 16, 40, np.inf)
+
+
+def by_amount(cases: Sequence[Case]) -> list[str]:
+    """'Was brain removed' answered at one half, by how much was."""
+    lines = ["| ml of brain removed | n | right |", "|---|---|---|"]
+    for low, high in itertools.pairwise((-np.inf, *BITES_ML)):
+        within = [c for c in cases if low < c.brain_ml <= high]
+        if not within:
+            continue
+        right = sum((c.attributes["brain"] >= 0.5) == (c.truth in ("brain", "both")) for c in within)
+        name = "none" if high == 0 else f"over {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
+        lines.append(f"| {name} | {len(within)} | {show(wilson(right, len(within)))} |")
+    return lines
+
+
 def risk_coverage(cases: Sequence[Case]) -> list[str]:
     """Error among the most confident share of cases, for the whole range of shares."""
     top = np.array([max(c.probabilities.values()) for c in cases])
@@ -201,7 +220,7 @@ def report(classifier: Classifier, data: Path) -> str:
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
-        "", *confusion(usable), "", "## By question and region", "", *by_question(usable),
+        "", *confusion(usable), "", "## By question and region", "", *by_question(usable), "", *by_amount(usable),
         "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
         "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",

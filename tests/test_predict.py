@@ -1,6 +1,7 @@
 """Weights and answers: the exported network equals the trained one, and weights that do not fit are refused."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from inference.checkpoint import CheckpointError, Facts
 from inference.model import DefacingNet, ModelConfig
 from inference.predict import Classifier
 from inference.projections.network import VIEW_NAMES, NetworkInput
+from inference.simulate.parts import PARTS
 
-SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, hidden=16)
+SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, stem=4, blocks=8, deep=8, hidden=16)
 CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
 
 
@@ -58,6 +60,21 @@ def test_the_exported_network_says_what_the_trained_one_says(network, inputs, we
     np.testing.assert_allclose([r.joint for r in found], logits.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_allclose([r.regions for r in found], out["regions"].sigmoid().numpy(), atol=1e-4)
     np.testing.assert_allclose([r.evidence for r in found], out["evidence"].sigmoid().numpy(), atol=1e-4)
+    np.testing.assert_allclose([r.blocks for r in found], out["blocks"].sigmoid().numpy(), atol=1e-4)
+
+
+def test_a_pack_shows_the_blocks_within_it(inputs, weights):
+    found = Classifier.load(weights).predict(inputs)[0]
+    blocks = np.zeros_like(found.blocks)
+    blocks[PARTS.index("missing"), 5, 6, 7] = 0.9  # cells 20-23 across, 24-27 to the front, 28-31 up
+    blocks[PARTS.index("nose_left"), 8, 18, 4] = 0.8
+    known = replace(found, blocks=blocks)
+    assert known.saliency("sagittal_14", "brain")[6, 7] == pytest.approx(0.9)
+    assert known.saliency("sagittal_26", "brain").max() == 0
+    assert known.saliency("coronal_68", "face")[8, 4] == pytest.approx(0.8)
+    assert known.saliency("axial_20", "brain")[5, 6] == pytest.approx(0.9)
+    for view in VIEW_NAMES:
+        assert known.saliency(view, "face").ndim == 2
 
 
 def test_a_batch_says_what_single_calls_say(inputs, weights):

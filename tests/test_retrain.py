@@ -11,8 +11,9 @@ from django.core.management import CommandError, call_command
 
 from inference import checkpoint, jobs
 from inference import retrain as learning_on
-from inference.projections.network import RENDER_VERSION, NetworkInput
+from inference.projections.network import CELLS, RENDER_VERSION, NetworkInput
 from inference.retrain import Case, TooLittle, retrain
+from inference.simulate.parts import PARTS
 from inference.storage import save_inputs
 from reviews import actions, learning
 from reviews.management.commands.retrain import cases_of
@@ -152,7 +153,8 @@ def shard(folder, person, count=4):
         person=person,
         surfaces=rng.integers(0, 255, (count, 6, 6, 80, 80), np.uint8),
         volumes=rng.integers(0, 255, (count, 64, 80, 80), np.uint8),
-        evidence=np.zeros((count, 23, 2, 10, 10), np.uint8),
+        evidence=np.zeros((count, 6, 2, 10, 10), np.uint8),
+        blocks=np.zeros((count, len(PARTS), *CELLS), np.uint8),
         brain_ml=np.zeros(count, np.float32),
         kept=np.zeros((count, 5), np.float32),
         names=names,

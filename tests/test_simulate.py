@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from inference import truth
+from inference.projections.network import CELL, CELLS
 from inference.simulate import masks
 from inference.simulate.contrast import CONTRASTS, fill_removed, thick_slices
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
 from inference.simulate.odd import MAKERS
-from inference.simulate.sample import CELL_ML, regions_kept, simulate
+from inference.simulate.parts import PARTS
+from inference.simulate.sample import VOXEL_ML, regions_kept, simulate
 from tests.heads import simple_head
 
 
@@ -27,7 +29,7 @@ def test_the_brain_is_put_in_its_place_and_keeps_its_size(plain):
     cells = np.argwhere(plain.brain > 0.5)
     assert np.abs(cells.mean(axis=0) - BRAIN_AT).max() < 1
     expected_ml = 4 / 3 * np.pi * 56 * 78 * 68 / 1000  # eroded by 1 mm
-    assert plain.brain.sum() * CELL_ML == pytest.approx(expected_ml, rel=0.03)
+    assert plain.brain.sum() * VOXEL_ML == pytest.approx(expected_ml, rel=0.03)
 
 
 def test_nothing_removed_keeps_every_region(plain):
@@ -41,7 +43,7 @@ def test_cutting_the_front_below_the_brow_takes_the_face_and_spares_brain_and_ea
     shares = kept(plain, gone)
     assert max(shares[r] for r in truth.FACE_REGIONS) < 0.1
     assert min(shares["left_ear"], shares["right_ear"]) == 1.0
-    assert truth.class_of(float((plain.brain * gone).sum() * CELL_ML), shares) == "pass"
+    assert truth.class_of(float((plain.brain * gone).sum() * VOXEL_ML), shares) == "pass"
 
 
 def test_leaving_the_nose_alone_is_a_face(plain):
@@ -55,7 +57,7 @@ def test_removed_brain_is_counted_in_ml(plain):
     gone = np.zeros(GRID, np.float32)
     x, y, z = (int(v) for v in BRAIN_AT)
     gone[x - 5 : x + 5, y - 5 : y + 5, z - 5 : z + 5] = 1
-    assert (plain.brain * gone).sum() * CELL_ML == pytest.approx(27.0)
+    assert (plain.brain * gone).sum() * VOXEL_ML == pytest.approx(27.0)
 
 
 def test_regions_out_of_view_do_not_count(plain):
@@ -81,7 +83,7 @@ def test_families_make_all_four_classes(plain):
     for _ in range(60):
         _, gone = masks.random_mask(plain, rng)
         gone = np.broadcast_to(gone, GRID)
-        found.add(truth.class_of(float((plain.brain * gone).sum() * CELL_ML), kept(plain, gone)))
+        found.add(truth.class_of(float((plain.brain * gone).sum() * VOXEL_ML), kept(plain, gone)))
     assert found >= set(truth.CLASSES)
 
 
@@ -95,6 +97,23 @@ def test_evidence_lies_where_brain_is_missing(plain, monkeypatch):
     assert sample.brain_ml > 10
     assert front[1:5, 2:6].any()
     assert not back.any()
+
+
+def test_blocks_hold_what_was_removed_and_what_is_left(plain, monkeypatch):
+    x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
+    ball = ((x - 38) ** 2 + (y - 66) ** 2 + (z - 60) ** 2 < 12**2).astype(np.float32)
+    monkeypatch.setattr("inference.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
+    monkeypatch.setattr("inference.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID))
+    sample = simulate(plain, np.random.default_rng(0), CONTRASTS)
+    shares = dict(zip(PARTS, sample.blocks / 255, strict=True))
+    block_ml = VOXEL_ML * CELL**3
+    assert shares["missing"].sum() * block_ml == pytest.approx(sample.brain_ml, rel=0.02)
+    whole = plain.brain.sum() * VOXEL_ML
+    assert shares["brain"].sum() * block_ml == pytest.approx(whole, rel=0.02)
+    assert not shares["missing"][:, : CELLS[1] // 2].any(), "the back of the head is whole"
+    for region, kept in zip(("eyes", "nose", "mouth"), sample.kept, strict=False):
+        left, gone = shares[f"{region}_left"].sum(), shares[f"{region}_gone"].sum()
+        assert left / (left + gone) == pytest.approx(kept, abs=0.05)
 
 
 def test_a_new_face_is_no_old_one(plain):
