@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -110,16 +110,34 @@ def load(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
     return {key: np.concatenate([p[key] for p in parts]) for key in keys}
 
 
+def size(shard: Shard, without: Collection[str] = ()) -> int:
+    """How many samples of a shard a training without these kinds of mask, fillings and contrasts draws."""
+    with np.load(shard.path) as z:
+        return len(chosen_from(z["names"], without))
+
+
+def chosen_from(names: NDArray[np.generic], without: Collection[str]) -> NDArray[np.intp]:
+    """The samples in whose (N, 3) names none of `without` occurs."""
+    return np.flatnonzero(~np.isin(names, list(without)).any(axis=1))
+
+
 def batches(
-    chosen: list[Shard], size: int, rng: np.random.Generator | None, mix: int = 10
+    chosen: list[Shard],
+    size: int,
+    rng: np.random.Generator | None,
+    mix: int = 10,
+    without: Collection[str] = (),
 ) -> Iterator[Batch]:
-    """Batches over all samples; shuffled over `mix` shards at a time when a generator is given."""
+    """Batches over all samples; shuffled over `mix` shards at a time when a generator is given.
+
+    without: kinds of mask, fillings and contrasts whose samples are left out.
+    """
     order = list(chosen) if rng is None else [chosen[i] for i in rng.permutation(len(chosen))]
     for start in range(0, len(order), mix):
         arrays = load([s.path for s in order[start : start + mix]])
-        count = len(arrays["brain_ml"])
-        index = np.arange(count) if rng is None else rng.permutation(count)
-        for first in range(0, count, size):
+        index = chosen_from(arrays["names"], without)
+        index = index if rng is None else rng.permutation(index)
+        for first in range(0, len(index), size):
             at = index[first : first + size]
             if rng is None or len(at) > size // 2:
                 yield Batch.of({key: value[at] for key, value in arrays.items()})

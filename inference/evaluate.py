@@ -202,6 +202,16 @@ def confusion(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+def unseen(cases: Sequence[Case], names: Sequence[str], policy: ThresholdPolicy) -> list[str]:
+    """The kinds of mask, fillings and contrasts that this training left out; nothing where it had all."""
+    if not names:
+        return []
+    of = {n: [c for c in cases if n in (c.family, c.fill, c.contrast)] for n in names}
+    rest = [c for c in cases if not any(c in part for part in of.values())]
+    rows = [row(n, part, policy) for n, part in of.items()]
+    return ["", "## Left out of the training", "", HEAD, *rows, row("all that it knew", rest, policy)]
+
+
 def report(classifier: Classifier, data: Path) -> str:
     """All tables, as Markdown."""
     parts = dataset.split(dataset.shards(data))
@@ -221,6 +231,7 @@ def report(classifier: Classifier, data: Path) -> str:
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
         "", *confusion(usable), "", "## By question and region", "", *by_question(usable), "", *by_amount(usable),
+        *unseen(usable, classifier.facts.data.get("without", ()), policy),
         "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
         "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",

@@ -18,9 +18,9 @@ BESIDE = 0.4  # AdamW's rate beside Muon's
 FIRST_AND_LAST = ("stem.0.weight", "place", "maps.weight", "evidence.weight", "answers.weight")
 
 
-def as_matrix(array: Tensor) -> Tensor:
-    """A view of a filter bank, (outputs, everything else), whatever its memory format."""
-    if array.ndim == 4:  # may lie channels last
+def as_matrix(array: Tensor, like: Tensor) -> Tensor:
+    """A filter bank, or its gradient, as (outputs, everything else) in the order in which `like` lies in memory."""
+    if like.ndim == 4 and not like.is_contiguous():  # channels last
         array = array.permute(0, 2, 3, 1)
     return array.flatten(1)
 
@@ -34,7 +34,7 @@ class Optimiser:
         rest = []
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2 and not name.endswith(FIRST_AND_LAST):
-                matrix = nn.Parameter(as_matrix(parameter.data))
+                matrix = nn.Parameter(as_matrix(parameter.data, parameter.data))
                 if matrix.data_ptr() != parameter.data_ptr():
                     raise ValueError(f"{name}: no matrix can be seen in this memory format")
                 self.matrices.append((parameter, matrix))
@@ -57,7 +57,7 @@ class Optimiser:
                 group["lr"] = rate * self.share()
         for parameter, matrix in self.matrices:
             assert parameter.grad is not None
-            matrix.grad = as_matrix(parameter.grad)
+            matrix.grad = as_matrix(parameter.grad, parameter)
         self.muon.step()
         self.adam.step()
         self.step_count += 1

@@ -216,13 +216,16 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
         distributed.init_process_group(
             "gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.processes
         )
-    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING, format="%(asctime)s %(message)s"
+    )
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     parts = dataset.split(dataset.shards(options.data))
     if options.everyone:
         parts["train"] += parts["test"]
-    steps = options.epochs * len(parts["train"]) * options.samples // options.batch
+    samples = sum(dataset.size(s, options.without) for s in parts["train"])
+    steps = options.epochs * samples // options.batch
     run = Run.start(options, steps)
     log.info(
         "train %d, calibration %d, test %d shards", *(len(parts[k]) for k in ("train", "calibration", "test"))
@@ -231,11 +234,14 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
     while run.epoch < options.epochs:
         rng = np.random.default_rng([options.seed, run.epoch])
         run.model.train()
-        for position, batch in enumerate(dataset.batches(parts["train"], options.batch, rng)):
+        for position, batch in enumerate(
+            dataset.batches(parts["train"], options.batch, rng, without=options.without)
+        ):
             varied = dataset.vary(batch.share(rank, options.processes), rng)
             if position < run.batch:  # done before the interruption; the seed moves on as it did then
                 continue
-            torch.manual_seed((options.seed * 1_000_003 + step) * options.processes + rank)  # the same whether or not the run was cut off
+            seed = (options.seed * 1_000_003 + step) * options.processes + rank
+            torch.manual_seed(seed)  # the same whether or not the run was cut off
             found = run.step(varied, options.device)
             run.batch, step = position + 1, step + 1
             if step % 25 == 0:
@@ -260,18 +266,21 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
 def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> None:
     """Calibrate on people left out of the training and write the checkpoint."""
     result = outputs(model, parts["calibration"])
+    samples = sum(dataset.size(s, options.without) for s in parts["train"])
     real = ~result["odd"]
     calibration = calibrate(result["joint"][real], result["attributes"][real])
     facts = checkpoint.Facts(
         config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        data={"shards": {k: len(v) for k, v in parts.items()}, "samples_per_shard": options.samples, "seed": options.seed,
+        data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
               "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
-              "processes": options.processes, "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
+              "processes": options.processes, "without": sorted(options.without),
+              "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
     checkpoint.save(model, facts, options.out)
     log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
+
 
 def main() -> None:
     """Command line."""
@@ -287,11 +296,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--samples", type=int, default=24, help="samples in a shard")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--check-every", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--without", nargs="+", default=(), metavar="NAME",
+        help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
+    )  # fmt: skip
     parser.add_argument("--everyone", action="store_true", help="train on the test people too")
     train(parser.parse_args())
 

@@ -1,13 +1,26 @@
 """Training: what is ambiguous is summed out, calibration helps, a run goes on where it was cut off."""
 
 import argparse
+import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
 from inference import checkpoint, dataset, train
-from inference.evaluate import Case, auroc, by_question, calibration_error, choose_policy, risk_coverage
+from inference.evaluate import (
+    Case,
+    auroc,
+    by_amount,
+    by_question,
+    calibration_error,
+    choose_policy,
+    risk_coverage,
+    unseen,
+)
+from inference.optimiser import Optimiser
 from inference.predict import Classifier
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import REGIONS
@@ -66,10 +79,68 @@ def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
         assert torch.equal(getattr(twice, name), getattr(batch, name))
 
 
+def test_kinds_left_out_of_a_training_are_in_no_batch_of_it(shard_folder):
+    parts = dataset.split(dataset.shards(shard_folder))
+    every = np.concatenate([b.names for b in dataset.batches(parts["train"], 4, None)])
+    family = next(f for f, *_ in every if f != "odd")
+    rest = np.concatenate([b.names for b in dataset.batches(parts["train"], 4, None, without=[family])])
+    assert len(rest) == (every[:, 0] != family).sum()
+    assert family not in rest[:, 0]
+    assert sum(dataset.size(s, [family]) for s in parts["train"]) == len(rest)
+
+
+def share_one(rank, meeting, folder):
+    """One of two processes, whose gradients are 1 and 2."""
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    model = torch.nn.Linear(3, 2)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, rank + 1.0)
+    train.share_gradients(model)
+    torch.save([p.grad for p in model.parameters()], folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_processes_go_on_with_the_mean_of_their_gradients(tmp_path):
+    multiprocessing.spawn(share_one, args=(tmp_path / "meeting", tmp_path), nprocs=2)
+    for rank in (0, 1):
+        weight, bias = torch.load(tmp_path / f"{rank}.pt")
+        assert torch.equal(weight, torch.full((2, 3), 1.5))
+        assert torch.equal(bias, torch.full((2,), 1.5))
+
+
+def test_a_convolution_is_moved_as_the_matrix_it_is_in_either_memory_format():
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 2, 3))
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    picture = torch.rand(2, 3, 8, 8)
+    before = plain[0].weight.clone()
+    for model in (plain, last):
+        optimiser = Optimiser(model, 1e-2, 10)
+        model(picture).square().mean().backward()
+        optimiser.step()
+    assert not torch.equal(before, plain[0].weight), "the step reached the layer itself"
+    torch.testing.assert_close(plain[0].weight, last[0].weight, atol=1e-4, rtol=0)
+    moved = (plain[0].weight - before).flatten(1)
+    steps = torch.linalg.svdvals(moved)
+    assert steps.max() / steps.min() < 3, "orthogonal steps: no direction is favoured"
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    optimiser = Optimiser(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 1.0, 100)
+    shares = []
+    for _ in range(120):
+        shares.append(optimiser.share())
+        optimiser.step_count += 1
+    assert shares[0] == pytest.approx(0.25)
+    assert max(shares) == pytest.approx(1.0, abs=0.02)
+    assert shares[50] == pytest.approx(50 / 96, abs=0.02)
+    assert shares[-1] == 0
+
+
 def options(folder, out, epochs):
     return argparse.Namespace(
-        data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, samples=12, threads=1, check_every=9,
-        device="cpu", everyone=False, start=None, processes=1,
+        data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, threads=1, check_every=9,
+        device="cpu", everyone=False, start=None, processes=1, without=(),
     )  # fmt: skip
 
 
@@ -104,7 +175,6 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     two = options(shard_folder, again, 2)
     two.processes = 2
     train.train(two)
-    assert not all(torch.equal(a, b) for a, b in zip(weights_of(again), weights_of(whole), strict=True))
     network = Classifier.load(again)
     assert network.facts.data["processes"] == 2
     network = Classifier.load(out)
@@ -130,6 +200,31 @@ def test_figures_of_a_perfect_and_of_a_blind_model():
     assert auroc(np.ones(4), good) == 0.5
     assert calibration_error([case(1.0, "pass")] * 5) == pytest.approx(0)
     assert risk_coverage([case(0.9, "pass")] * 9 + [case(0.8, "face")])[-1] == "| 1.00 | 0.1000 |"
+
+
+def test_bites_are_scored_by_how_much_was_removed():
+    def case(ml, predicted):
+        return Case({}, "brain" if ml > 1 else "pass", attributes={"brain": predicted}, brain_ml=ml)
+
+    cases = [case(0, 0.1), case(0, 0.7), case(0.3, 0.2), case(3, 0.4), case(4, 0.6), case(90, 0.9)]
+    rows = {line.split("|")[1].strip(): line.split("|")[2:4] for line in by_amount(cases)[2:]}
+    assert {name: (int(n), right.split()[0]) for name, (n, right) in rows.items()} == {
+        "none": (2, "0.500"),
+        "0 to 0.5": (1, "1.000"),
+        "2 to 4": (2, "0.500"),
+        "over 40": (1, "1.000"),
+    }
+
+
+def test_what_a_training_left_out_is_judged_apart():
+    left_out, known = replace(case(0.9, "pass"), contrast="T2w"), replace(case(0.9, "face"), contrast="T1w")
+    policy = choose_policy([left_out])
+    assert unseen([left_out, known], (), policy) == []
+    lines = unseen([left_out, known], ["T2w"], policy)
+    assert [line.split("|")[1:4] for line in lines[4:]] == [
+        [" T2w ", " 1 ", " 1.000 (0.207-1.000) "],
+        [" all that it knew ", " 1 ", " 0.000 (0.000-0.793) "],
+    ]
 
 
 def test_regions_are_scored_where_they_are_clearly_there_or_clearly_gone():
