@@ -191,6 +191,13 @@ def test_chosen_cut_offs_keep_false_passes_within_the_limit():
     cases = [case(0.99, "pass")] * 300 + [case(0.93, "face")] * 10 + [case(0.3, "face")] * 30
     policy = choose_policy(cases)
     assert policy.verify_min > 0.93
+    decided = [c for c in cases if triage(c.probabilities, policy).route == "fail"]
+    assert decided == [], "0.23 for each failure decides for none of them"
+    sure = Case({"pass": 0.02, "face": 0.9, "brain": 0.05, "both": 0.03}, "face")
+    wrong = Case({"pass": 0.02, "face": 0.7, "brain": 0.2, "both": 0.08}, "brain")
+    policy = choose_policy([*cases, *[sure] * 60, *[wrong] * 5])
+    assert triage(sure.probabilities, policy).route == "fail"
+    assert triage(wrong.probabilities, policy).route == "refer"
     assert all(triage(c.probabilities, policy).route != "verify" for c in cases if c.truth != "pass")
 
 
