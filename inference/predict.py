@@ -1,4 +1,4 @@
-"""Projections of heads -> calibrated probabilities, attributes, evidence maps; abstains on what is not a head."""
+"""Projections of heads -> calibrated probabilities, attributes, maps of the evidence; abstains on what is not a head."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 
 from inference import checkpoint
 from inference.checkpoint import CheckpointError, Facts
-from inference.projections.network import CELL, CELLS, PACK_SPAN, PACKS, SURFACES, NetworkInput
+from inference.projections.network import (
+    CELL,
+    CELLS,
+    PACK_SPAN,
+    PACKS,
+    SIDE,
+    SURFACES,
+    NetworkInput,
+    seen_from,
+)
 from inference.simulate.parts import PARTS
 from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
 
 DEFAULT = checkpoint.DEFAULT
-OUTPUTS = ["joint", "regions", "valid", "evidence", "blocks"]
+OUTPUTS = ["joint", "regions", "valid", "blocks"]
 EVIDENCE = {"brain": [PARTS.index("missing")], "face": [PARTS.index(f"{name}_left") for name in FACE_REGIONS]}
 _FACE, _EARS, _BRAIN = (np.array([i >> bit & 1 for i in range(8)], bool) for bit in range(3))
 
@@ -28,15 +37,13 @@ class Result:
     """What the network says of one head.
 
     joint: (8,) calibrated probabilities, index face + 2 * ears + 4 * brain. regions: (5,) expected share of
-    eyes, nose, mouth, left and right ear still there. evidence: (6, 2, 10, 10) in 0-1 for every surface view, where
-    brain is missing and where face is left. blocks: (10, 16, 20, 20) in 0-1, PARTS of every block of 12 mm.
+    eyes, nose, mouth, left and right ear still there. blocks: (10, 16, 20, 20) in 0-1, PARTS of every block of 12 mm.
     valid: the logit of being a head; in_distribution: False means that the input is unlike anything trained on
     and must be referred.
     """
 
     joint: NDArray[np.float64]
     regions: NDArray[np.float64]
-    evidence: NDArray[np.float32]
     blocks: NDArray[np.float32]
     valid: float
     in_distribution: bool
@@ -71,10 +78,13 @@ class Result:
     def saliency(self, view: str, kind: str) -> NDArray[np.float32]:
         """Evidence of `kind` ('brain' or 'face') in a projection of VIEW_NAMES, in 0-1.
 
-        (10, 10) over the pixels of a surface view; (20, 20) sagittal, (16, 20) coronal and axial over a slice pack.
+        (20, 20) over the pixels of a surface view, from the half of the frame nearer to the viewer; over a slice pack
+        (20, 20) sagittal, (16, 20) coronal and axial.
         """
         if view in SURFACES:
-            return self.evidence[SURFACES.index(view), ("brain", "face").index(kind)]
+            near = seen_from(self.blocks[EVIDENCE[kind]].max(axis=0), view)
+            flat = near[: near.shape[0] // 2].max(axis=0)
+            return np.pad(flat, [(0, SIDE // CELL - n) for n in flat.shape])
         name, start = view.split("_")
         axis, first = list(PACKS).index(name), int(start)
         within = range(first // CELL, min(-(-(first + PACK_SPAN) // CELL), CELLS[axis]))
@@ -113,7 +123,7 @@ class Classifier:
             "surfaces": np.stack([i.surfaces for i in inputs]),
             "volume": np.stack([i.volume for i in inputs]),
         }
-        joint, regions, valid, evidence, blocks = (np.asarray(a) for a in self._session.run(OUTPUTS, feed))
+        joint, regions, valid, blocks = (np.asarray(a) for a in self._session.run(OUTPUTS, feed))
         calibration = self.facts.calibration
         logits = joint.astype(np.float64) / calibration["temperature"] + np.asarray(calibration["bias"])
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -121,7 +131,7 @@ class Classifier:
         return [
             Result(
                 joint=chance[n], regions=1 / (1 + np.exp(-regions[n].astype(np.float64))),
-                evidence=1 / (1 + np.exp(-evidence[n])), blocks=1 / (1 + np.exp(-blocks[n])), valid=float(valid[n]),
+                blocks=1 / (1 + np.exp(-blocks[n])), valid=float(valid[n]),
                 in_distribution=bool(np.isfinite(chance[n]).all() and valid[n] >= self.facts.valid_below),
             )
             for n in range(len(inputs))
