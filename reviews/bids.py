@@ -110,7 +110,7 @@ def guess(parts: Sequence[str]) -> Entities:
     stem, extension = split_extension(parts[-1])
     folders = [match for part in parts[:-1] for match in re.findall(r"^(sub|ses)-([A-Za-z0-9+.]+)$", part)]
     named = dict(folders)
-    bare = bare_stem(stem)
+    bare = bare_stem(stem).replace("/", "_")  # no name holds one, and no subject may
     return Entities(
         subject=named.get("sub", bare),
         session=named.get("ses", ""),
