@@ -97,13 +97,10 @@ def choose_policy(
 
     verify = next((g for g in grid if bad_passes(g) <= false_pass * 0.6), grid[-1])
 
-    def failed(policy: ThresholdPolicy) -> list[Case]:
-        return [c for c in cases if triage(c.probabilities, policy).route == "fail"]
-
     best, most = ThresholdPolicy(verify, 0.99, 0.9), -1
     for fail, one in itertools.product(grid[3:], grid[:12]):
         policy = ThresholdPolicy(verify, fail, one)
-        chosen = failed(policy)
+        chosen = [c for c in cases if triage(c.probabilities, policy).route == "fail"]
         wrong = sum(predicted_class(c.probabilities) != c.truth for c in chosen)
         if len(chosen) > most and wrong <= (1 - accuracy) * len(chosen):
             best, most = policy, len(chosen)

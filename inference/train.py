@@ -209,8 +209,8 @@ def train(options: argparse.Namespace) -> Path:
 def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
     """One process's part: train, resume where a run was cut off, calibrate, write the checkpoint.
 
-    Several processes draw the same batches, each learns from its share of the samples, all move by the mean gradient. That
-    uses two cores twice as well as two threads, which wait for each other many times a step. Only the first one writes.
+    Several processes draw the same batches, each learns from its share of the samples, all move by the mean gradient. They
+    wait for each other once a step, the threads of one process many times. Only the first one writes.
     """
     if meeting is not None:
         distributed.init_process_group(
@@ -258,15 +258,16 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
         if parts["calibration"] and run.epoch % options.check_every == 0:
             log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
     if rank == 0:
-        finish(run.averaged(), parts, options)
+        finish(run.averaged(), parts, samples, options)
     if meeting is not None:
         distributed.destroy_process_group()
 
 
-def finish(model: DefacingNet, parts: dict[str, list[dataset.Shard]], options: argparse.Namespace) -> None:
+def finish(
+    model: DefacingNet, parts: dict[str, list[dataset.Shard]], samples: int, options: argparse.Namespace
+) -> None:
     """Calibrate on people left out of the training and write the checkpoint."""
     result = outputs(model, parts["calibration"])
-    samples = sum(dataset.size(s, options.without) for s in parts["train"])
     real = ~result["odd"]
     calibration = calibrate(result["joint"][real], result["attributes"][real])
     facts = checkpoint.Facts(

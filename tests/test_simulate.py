@@ -87,31 +87,31 @@ def test_families_make_all_four_classes(plain):
     assert found >= set(truth.CLASSES)
 
 
-def test_evidence_lies_where_brain_is_missing(plain, monkeypatch):
+@pytest.fixture
+def bitten(plain, monkeypatch):
+    """A sample whose mask is a ball at the front of the brain, in full view."""
     x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
     ball = ((x - 38) ** 2 + (y - 66) ** 2 + (z - 60) ** 2 < 12**2).astype(np.float32)
     monkeypatch.setattr("inference.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
     monkeypatch.setattr("inference.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID))
-    sample = simulate(plain, np.random.default_rng(0), CONTRASTS)
-    front, back = sample.evidence[0, 0], sample.evidence[1, 0]
-    assert sample.brain_ml > 10
+    return simulate(plain, np.random.default_rng(0), CONTRASTS)
+
+
+def test_evidence_lies_where_brain_is_missing(bitten):
+    front, back = bitten.evidence[0, 0], bitten.evidence[1, 0]
+    assert bitten.brain_ml > 10
     assert front[1:5, 2:6].any()
     assert not back.any()
 
 
-def test_blocks_hold_what_was_removed_and_what_is_left(plain, monkeypatch):
-    x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
-    ball = ((x - 38) ** 2 + (y - 66) ** 2 + (z - 60) ** 2 < 12**2).astype(np.float32)
-    monkeypatch.setattr("inference.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
-    monkeypatch.setattr("inference.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID))
-    sample = simulate(plain, np.random.default_rng(0), CONTRASTS)
-    shares = dict(zip(PARTS, sample.blocks / 255, strict=True))
+def test_blocks_hold_what_was_removed_and_what_is_left(plain, bitten):
+    shares = dict(zip(PARTS, bitten.blocks / 255, strict=True))
     block_ml = VOXEL_ML * CELL**3
-    assert shares["missing"].sum() * block_ml == pytest.approx(sample.brain_ml, rel=0.02)
+    assert shares["missing"].sum() * block_ml == pytest.approx(bitten.brain_ml, rel=0.02)
     whole = plain.brain.sum() * VOXEL_ML
     assert shares["brain"].sum() * block_ml == pytest.approx(whole, rel=0.02)
     assert not shares["missing"][:, : CELLS[1] // 2].any(), "the back of the head is whole"
-    for region, kept in zip(("eyes", "nose", "mouth"), sample.kept, strict=False):
+    for region, kept in zip(("eyes", "nose", "mouth"), bitten.kept, strict=False):
         left, gone = shares[f"{region}_left"].sum(), shares[f"{region}_gone"].sum()
         assert left / (left + gone) == pytest.approx(kept, abs=0.05)
 
