@@ -154,17 +154,41 @@ def mirror(batch: Batch) -> Batch:
                  batch.kept[:, [0, 1, 2, 4, 3]], batch.brain_ml, batch.odd, batch.names)  # fmt: skip
 
 
+CURVE_AT = (0, 24, 48, 72, 96, 128, 176, 255)  # bytes between which a curve of intensities is straight
+
+
+def tone(rng: np.random.Generator) -> NDArray[np.float32]:
+    """(256,) what becomes of every byte: another gamma and gain, now and then another contrast; 0 stays 0."""
+    table = 255 * np.exp(rng.normal(0, 0.1)) * (np.arange(256) / 255) ** np.exp(rng.normal(0, 0.15))
+    if rng.random() < 0.3:
+        table *= np.interp(np.arange(256), CURVE_AT, np.exp(rng.normal(0, 0.25, len(CURVE_AT))))
+    return table.astype(np.float32)
+
+
+def with_noise(data: NDArray[np.uint8], reach: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Even noise of up to `reach` bytes either way on what is not 0."""
+    noisy = rng.integers(-reach, reach + 1, data.shape, dtype=np.int16)
+    noisy += data
+    np.clip(noisy, 1, 255, out=noisy)
+    return noisy.astype(np.uint8) * (data > 0)
+
+
+def through(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every byte replaced by its entry in a table of 256; many times as fast as indexing."""
+    return np.frombuffer(data.tobytes().translate(table.tobytes()), np.uint8).reshape(data.shape)
+
+
 def vary(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Half of the batches mirrored; brightness and gamma of every head changed a little."""
+    """Half of the batches mirrored; the intensities of every head changed, with more noise in a third of them."""
     if rng.random() < 0.5:
         batch = mirror(batch)
-    count = len(batch.brain_ml)
-    gamma = np.exp(rng.normal(0, 0.12, count))
-    gain = np.exp(rng.normal(0, 0.08, count))
-    table = 255 * gain[:, None] * (np.arange(256) / 255) ** gamma[:, None]
-    tables = np.clip(table, 0, 255).astype(np.uint8)
     volumes, surfaces = batch.volumes.numpy(), batch.surfaces.numpy()
-    for n in range(count):
-        volumes[n] = tables[n].take(volumes[n])
-        surfaces[n, :, 1:] = tables[n].take(surfaces[n, :, 1:])
+    for n in range(len(batch.brain_ml)):
+        table = tone(rng).clip(0, 255).astype(np.uint8)
+        volumes[n] = through(volumes[n], table)
+        surfaces[n, :, 1:] = through(surfaces[n, :, 1:], table)  # layer 0 is a depth
+        if rng.random() < 0.35:
+            reach = int(rng.integers(2, 11))
+            volumes[n] = with_noise(volumes[n], reach, rng)
+            surfaces[n, :, 1:] = with_noise(surfaces[n, :, 1:], reach, rng)
     return batch

@@ -237,11 +237,11 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
         for position, batch in enumerate(
             dataset.batches(parts["train"], options.batch, rng, without=options.without)
         ):
-            varied = dataset.vary(batch.share(rank, options.processes), rng)
-            if position < run.batch:  # done before the interruption; the seed moves on as it did then
+            if position < run.batch:  # done before the interruption
                 continue
             seed = (options.seed * 1_000_003 + step) * options.processes + rank
             torch.manual_seed(seed)  # the same whether or not the run was cut off
+            varied = dataset.vary(batch.share(rank, options.processes), np.random.default_rng(seed))
             found = run.step(varied, options.device)
             run.batch, step = position + 1, step + 1
             if step % 25 == 0:

@@ -79,6 +79,20 @@ def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
         assert torch.equal(getattr(twice, name), getattr(batch, name))
 
 
+def test_intensities_vary_but_depth_and_what_is_gone_do_not(shard_folder):
+    shards = dataset.shards(shard_folder)
+    plain = next(dataset.batches(shards, 12, None))
+    rng = np.random.default_rng(next(s for s in range(99) if np.random.default_rng(s).random() >= 0.5))
+    varied = dataset.vary(next(dataset.batches(shards, 12, None)), rng)  # this seed does not mirror
+    assert torch.equal(varied.surfaces[:, :, 0], plain.surfaces[:, :, 0]), "a depth is no intensity"
+    assert not varied.volumes[plain.volumes == 0].any(), "nothing appears where nothing was"
+    changes = [torch.unique(v[p == 60]).numel() for v, p in zip(varied.volumes, plain.volumes, strict=True)]
+    assert min(changes) == 1, "one tone for all of a head"
+    assert max(changes) > 3, "noise in some"
+    tones = {int(v[p == 60][0]) for v, p in zip(varied.volumes, plain.volumes, strict=True)}
+    assert len(tones) > 6, "every head its own"
+
+
 def test_kinds_left_out_of_a_training_are_in_no_batch_of_it(shard_folder):
     parts = dataset.split(dataset.shards(shard_folder))
     every = np.concatenate([b.names for b in dataset.batches(parts["train"], 4, None)])
