@@ -2,7 +2,8 @@
 
 HEADS holds prepared heads (inference.simulate.heads). Every engine runs on whole 1 mm files, reads them back
 through the one reader, and truth is measured on the voxels that changed. Nothing of this was trained on:
-neither these people, nor these engines' own masks. Runs are kept in WORK and not made again.
+neither these people, nor these engines' own masks. Cut-offs are chosen on the calibration people, everything is
+judged on the test people. Runs are kept in WORK and not made again.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from inference import dataset, deface, truth
-from inference.evaluate import HEAD, Case, by, choose_policy, confusion, predictions, row
+from inference.evaluate import HEAD, Case, by, choose_policy, confusion, row
 from inference.predict import Classifier
 from inference.projections.frame import VOXEL_MM
 from inference.removal import changed
@@ -54,11 +55,11 @@ def paint(head, contrast, rng):
     return (np.hypot(image + noise[0], noise[1]) * 400).astype(np.int16)
 
 
-def sources(heads, folder):
-    """(name, person, contrast, head, file) of every original, written once."""
+def sources(heads, folder, people):
+    """(name, person, contrast, head, file) of every original of some people, written once."""
     for path in sorted(heads.glob("*.npz")):
         head = Head.load(path)
-        if head.person not in dataset.TEST:
+        if head.person not in people:
             continue
         for contrast in ("T1w", "T2w", "FLAIR") if head.labels else (head.modality,):
             name = f"{head.name}_{contrast}"
@@ -105,10 +106,10 @@ def measured(head, source, target):
     return float((gone * brain).sum() / 1000), by_name
 
 
-def cases(classifier, heads, work):
-    """Every run as a judged case; ambiguous ones are left out, failed ones are named."""
+def cases(classifier, heads, work, people):
+    """Every run on some people as a judged case; ambiguous ones are left out, failed ones are named."""
     engines = [*PLANS, *SHEARS, "niimath -deface", "none"]
-    for name, person, contrast, head, source in sources(heads, work):
+    for name, person, contrast, head, source in sources(heads, work, people):
         for engine in engines:
             folder = work / name / engine.replace(" ", "_")
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,17 +137,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("model", "heads", "work"):
         parser.add_argument(name, type=Path)
-    parser.add_argument(
-        "--calibration", type=Path, help="simulated data on whose calibration people cut-offs are chosen"
-    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     classifier = Classifier.load(options.model)
-    found = list(cases(classifier, options.heads, options.work))
-    tuned = predictions(classifier, dataset.split(dataset.shards(options.calibration))["calibration"])[0]
+    tuned = list(cases(classifier, options.heads, options.work, dataset.CALIBRATION))
     policy = choose_policy([c for c in tuned if c.in_distribution])
+    found = list(cases(classifier, options.heads, options.work, dataset.TEST))
     usable = [c for c in found if c.in_distribution]
-    lines = [f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head.", "",
+    lines = [f"{policy}, chosen on {len(tuned)} runs on the calibration people.",
+             f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head.", "",
              HEAD, row("all", usable, policy), "", *confusion(usable), "", *by(usable, "family", policy), "",
              *by(usable, "contrast", policy), "", *by(usable, "person", policy), ""]  # fmt: skip
     sys.stdout.write("\n".join(lines))
