@@ -63,13 +63,13 @@ REASON_SENTENCES = {
 class ThresholdPolicy:
     """Verify at p(pass) >= verify_min; fail at 1 - p(pass) >= fail_min with one class >= class_min.
 
-    The start values are those at which the shipped model was wrong in 0 of 24 confident passes and 2 of 132
-    confident failures of 582 simulated attempts of its calibration people (docs/model-card.md).
+    The start values are those at which the shipped model was wrong in 0 of 87 confident passes and 3 of 204
+    confident failures of 577 simulated attempts of its calibration people (docs/model-card.md).
     """
 
-    verify_min: float = 0.985
+    verify_min: float = 0.95
     fail_min: float = 0.85
-    class_min: float = 0.97
+    class_min: float = 0.95
 
     def __post_init__(self) -> None:
         for field in fields(self):

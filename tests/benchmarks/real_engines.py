@@ -3,7 +3,7 @@
 HEADS holds prepared heads (inference.simulate.heads). Every engine runs on whole 1 mm files, reads them back
 through the one reader, and truth is measured on the voxels that changed. Nothing of this was trained on:
 neither these people, nor these engines' own masks. Cut-offs are chosen on the calibration people, everything is
-judged on the test people. Runs are kept in WORK and not made again.
+judged on the test people, at the start cut-offs too. Runs are kept in WORK and not made again.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance, 
 from inference.simulate.sample import regions_kept
 from inference.storage import network_inputs
 from inference.volumes import read_volume
+from reviews.thresholds import ThresholdPolicy
 
 STANDARD = deface.PLANS["standard"]
 PLANS = {
@@ -140,13 +141,15 @@ def main():
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     classifier = Classifier.load(options.model)
-    tuned = list(cases(classifier, options.heads, options.work, dataset.CALIBRATION))
-    policy = choose_policy([c for c in tuned if c.in_distribution])
-    found = list(cases(classifier, options.heads, options.work, dataset.TEST))
-    usable = [c for c in found if c.in_distribution]
-    lines = [f"{policy}, chosen on {len(tuned)} runs on the calibration people.",
-             f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head.", "",
-             HEAD, row("all", usable, policy), "", *confusion(usable), "", *by(usable, "family", policy), "",
+    tuned, found = (list(cases(classifier, options.heads, options.work, people))
+                    for people in (dataset.CALIBRATION, dataset.TEST))  # fmt: skip
+    usable, others = ([c for c in part if c.in_distribution] for part in (found, tuned))
+    policy, chosen = ThresholdPolicy(), choose_policy(others)
+    lines = [f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head; start cut-offs.",
+             f"Chosen on {len(others)} runs on the calibration people: {chosen}.", "",
+             HEAD, row("test people", usable, policy), row("calibration people", others, policy),
+             row("test people at the cut-offs chosen", usable, chosen), "",
+             *confusion(usable), "", *by(usable, "family", policy), "",
              *by(usable, "contrast", policy), "", *by(usable, "person", policy), ""]  # fmt: skip
     sys.stdout.write("\n".join(lines))
 
