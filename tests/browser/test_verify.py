@@ -33,6 +33,7 @@ def test_a_page_by_keyboard_alone(enter, cast, scans):
     cards_ready(page, 2)
     press(page, "Enter")
     expect(page.get_by_text("Nothing left to verify.")).to_be_visible()
+    expect(page.locator("#outcome")).to_be_hidden()
     eventually(page, Verdict.objects.count, 14)
 
 
