@@ -157,12 +157,12 @@ def mirror(batch: Batch) -> Batch:
 CURVE_AT = (0, 24, 48, 72, 96, 128, 176, 255)  # bytes between which a curve of intensities is straight
 
 
-def tone(rng: np.random.Generator) -> NDArray[np.float32]:
+def tone(rng: np.random.Generator) -> NDArray[np.uint8]:
     """(256,) what becomes of every byte: another gamma and gain, now and then another contrast; 0 stays 0."""
     table = 255 * np.exp(rng.normal(0, 0.1)) * (np.arange(256) / 255) ** np.exp(rng.normal(0, 0.15))
     if rng.random() < 0.3:
         table *= np.interp(np.arange(256), CURVE_AT, np.exp(rng.normal(0, 0.25, len(CURVE_AT))))
-    return table.astype(np.float32)
+    return table.clip(0, 255).astype(np.uint8)
 
 
 def with_noise(data: NDArray[np.uint8], reach: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -184,7 +184,7 @@ def vary(batch: Batch, rng: np.random.Generator) -> Batch:
         batch = mirror(batch)
     volumes, surfaces = batch.volumes.numpy(), batch.surfaces.numpy()
     for n in range(len(batch.brain_ml)):
-        table = tone(rng).clip(0, 255).astype(np.uint8)
+        table = tone(rng)
         volumes[n] = through(volumes[n], table)
         surfaces[n, :, 1:] = through(surfaces[n, :, 1:], table)  # layer 0 is a depth
         if rng.random() < 0.35:
