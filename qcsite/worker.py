@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from rq import Worker
 
@@ -34,6 +35,19 @@ class QuickWorker(Worker):
         super().setup_work_horse_signals()
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         die_with_parent(signal.SIGKILL)
+        if os.getppid() != self.pid:  # it ended before the kernel was asked
+            os._exit(1)
+
+    def kill_horse(self, sig=signal.SIGKILL) -> None:
+        """End the job and the programs it started, and nothing else.
+
+        RQ signals whatever group the process is in; one that was forked a moment ago is still in its worker's, and
+        that may be its supervisor's too.
+        """
+        for kill in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):
+                kill(self.horse_pid, sig)
+                return
 
     def end_with_supervisor(self) -> None:
         """When the supervisor is gone, end at once, with the running job and the programs it started."""

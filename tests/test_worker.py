@@ -23,6 +23,15 @@ worker = QuickWorker(["jobs"], connection=redis.Redis.from_url(sys.argv[1]))
 worker.end_with_supervisor()
 worker.work(logging_level="WARNING")
 """
+SLOW_TO_LEAVE = """
+import os, time
+from qcsite.worker import QuickWorker
+worker = QuickWorker.__new__(QuickWorker)
+worker._horse_pid = os.fork() or time.sleep(60)
+worker.kill_horse()
+os.waitpid(worker.horse_pid, 0)
+print("the worker goes on")
+"""
 BETWEEN = "import subprocess, sys, time; subprocess.Popen([sys.executable, *sys.argv[1:]]); time.sleep(60)"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -80,6 +89,12 @@ def test_asked_to_hurry_it_gives_its_job_up(jobs):
     worker.wait(10)
     wait_for(lambda: not alive(horse))
     assert time.monotonic() - started < 10
+
+
+def test_a_job_killed_before_it_has_its_own_group_takes_no_one_along():
+    command = [sys.executable, "-c", SLOW_TO_LEAVE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "the worker goes on\n"), done.stderr
 
 
 def test_a_silent_worker_is_noticed_within_seconds(jobs):
