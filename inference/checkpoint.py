@@ -1,17 +1,20 @@
 """A trained network as files: weights with config, class order, projection version and a hash, for training and for use.
 
-`NAME.pt` is for training on; `NAME.onnx` is what the application runs, with the same facts in its metadata.
+`NAME.pt` is for training on; `NAME.onnx` is what the application runs: it looks at a head both ways, its convolutions have
+8 bits, its metadata has the same facts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from inference.projections.network import RENDER_VERSION
+from inference.projections.network import RENDER_VERSION, NetworkInput
 from inference.truth import CLASSES
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 2
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = WEIGHTS / "default.onnx"
+OUTPUTS = ["joint", "regions", "valid", "blocks"]
+IN_FULL = ("volume/stem", "surfaces/stem/stem.0", "maps", "evidence")  # layers that are not quantised
 
 
 class CheckpointError(Exception):
@@ -76,43 +81,78 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def save(model: DefacingNet, facts: Facts, path: Path) -> None:
-    """Write `path` (.onnx) and its training twin (.pt), each whole or not at all."""
+def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[NetworkInput]) -> None:
+    """Write `path` (.onnx) and its training twin (.pt), each whole or not at all.
+
+    examples: some heads as the network sees them, from which the ranges of its 8-bit convolutions are taken.
+    """
     import onnx  # needed to make a model, not to run one
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    model = model.eval().float()
     twin = path.with_suffix(".pt")
-    torch.save({"facts": facts.text(), "weights": model.state_dict()}, twin.with_suffix(".pt.part"))
-    example = (torch.zeros(1, 6, 6, 80, 80, dtype=torch.uint8), torch.zeros(1, 64, 80, 80, dtype=torch.uint8))
-    names = ["joint", "regions", "amount", "valid", "evidence", "blocks"]
-    part = path.with_suffix(".onnx.part")
-    torch.onnx.export(
-        _Ordered(model, names), example, str(part), input_names=["surfaces", "volume"], output_names=names,
-        dynamic_axes={n: {0: "batch"} for n in ["surfaces", "volume", *names]}, dynamo=False, opset_version=17,
-    )  # fmt: skip
-    graph = onnx.load(str(part))
-    onnx.helper.set_model_props(graph, {"facts": facts.text()})
-    onnx.save(graph, str(part))
-    part.replace(path)
-    twin.with_suffix(".pt.part").replace(twin)
+    with TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
+        plain, small, training = (Path(folder) / name for name in ("plain.onnx", "small.onnx", "twin.pt"))
+        export(model, plain)
+        quantise(plain, small, examples)
+        graph = onnx.load(str(small))
+        onnx.helper.set_model_props(graph, {"facts": facts.text()})
+        onnx.save(graph, str(small))
+        torch.save({"facts": facts.text(), "weights": model.state_dict()}, training)
+        small.replace(path)
+        training.replace(twin)
 
 
-def _Ordered(model: DefacingNet, names: list[str]) -> Any:
-    """The network with its outputs as a tuple, as an exported graph needs them."""
+def export(model: DefacingNet, path: Path) -> None:
+    """The network that looks at a head both ways, as an ONNX graph of 32-bit numbers."""
+    import torch
     from torch import Tensor, nn
 
+    from inference.mirror import BothWays
+
     class Ordered(nn.Module):
+        """The answers as a tuple, as an exported graph needs them."""
+
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.both = BothWays(model.eval().float())
 
         def forward(self, surfaces: Tensor, volume: Tensor) -> tuple[Tensor, ...]:
-            out = self.model(surfaces, volume)
-            return tuple(out[n] for n in names)
+            out = self.both(surfaces, volume)
+            return tuple(out[n] for n in OUTPUTS)
 
-    return Ordered().eval()
+    example = (torch.zeros(1, 6, 6, 80, 80, dtype=torch.uint8), torch.zeros(1, 64, 80, 80, dtype=torch.uint8))
+    torch.onnx.export(
+        Ordered().eval(), example, str(path), input_names=["surfaces", "volume"], output_names=OUTPUTS,
+        dynamic_axes={n: {0: "batch"} for n in ["surfaces", "volume", *OUTPUTS]}, dynamo=False, opset_version=17,
+    )  # fmt: skip
+
+
+def quantise(plain: Path, path: Path, examples: Sequence[NetworkInput]) -> None:
+    """Its convolutions in 8 bits: nearly twice as fast. Weights have 7, so that every processor computes the same.
+
+    The first layers stay as they are (in 8 bits they are slower), and so do those that draw the maps.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(examples)
+
+        def get_next(self) -> dict[str, Any] | None:
+            head = next(self.rest, None)
+            return head and {"surfaces": head.surfaces[None], "volume": head.volume[None]}
+
+    prepared = plain.with_name("prepared.onnx")
+    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    convolutions = [n.name for n in onnx.load(str(prepared)).graph.node if n.op_type == "Conv"]
+    quantize_static(
+        str(prepared), str(path), Reader(), per_channel=True, reduce_range=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        nodes_to_quantize=[n for n in convolutions if not any(f"/{part}/" in n for part in IN_FULL)],
+    )  # fmt: skip
 
 
 def load_for_training(path: Path) -> tuple[DefacingNet, Facts]:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference import truth
+from inference.mirror import SWAPPED_REGIONS, mirrored, mirrored_views
 from inference.projections.frame import SHAPE
-from inference.projections.network import SURFACES
+from inference.projections.network import NetworkInput
 from inference.simulate.instance import REGIONS
+from inference.simulate.sample import POOL
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
 CALIBRATION = ("head04", "synthseg_12", "synthseg_13", "synthseg_06")
 TEST = ("head02", "head06", "synthseg_02", "synthseg_08", "synthseg_17", "synthseg_20")
-_FLIPPED = [SURFACES.index(v) for v in ("front", "back", "top", "bottom")]
-_SWAP = [SURFACES.index(v) for v in ("front", "back", "right", "left", "top", "bottom")]
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,23 @@ def batches(
                 yield Batch.of({key: value[at] for key, value in arrays.items()})
 
 
+def examples(chosen: list[Shard], count: int = 96) -> list[NetworkInput]:
+    """Some heads out of all these shards, evenly."""
+    each = -(-count // len(chosen))
+    found = []
+    for shard in chosen:
+        arrays = load([shard.path])
+        heads = np.flatnonzero(arrays["names"][:, 0] != "odd")[:each]
+        found += [NetworkInput(arrays["surfaces"][n], arrays["volumes"][n]) for n in heads]
+    return found[:count]
+
+
 def mirror(batch: Batch) -> Batch:
     """Left becomes right, in the pictures and in the maps."""
-    width, cells = SHAPE[0], SHAPE[0] // 8
-    surfaces = batch.surfaces[:, _SWAP].clone()
-    surfaces[:, _FLIPPED, ..., :width] = surfaces[:, _FLIPPED, ..., :width].flip(-1)
-    maps = batch.evidence[:, _SWAP].clone()
-    maps[:, _FLIPPED, ..., :cells] = maps[:, _FLIPPED, ..., :cells].flip(-1)
-    return Batch(surfaces, batch.volumes.flip(1), maps, batch.blocks.flip(2), batch.attributes,
-                 batch.kept[:, [0, 1, 2, 4, 3]], batch.brain_ml, batch.odd, batch.names)  # fmt: skip
+    surfaces, volumes = mirrored(batch.surfaces, batch.volumes)
+    evidence = mirrored_views(batch.evidence, SHAPE[0] // POOL)
+    return Batch(surfaces, volumes, evidence, batch.blocks.flip(2), batch.attributes,
+                 batch.kept[:, SWAPPED_REGIONS], batch.brain_ml, batch.odd, batch.names)  # fmt: skip
 
 
 CURVE_AT = (0, 24, 48, 72, 96, 128, 176, 255)  # bytes between which a curve of intensities is straight

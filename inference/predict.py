@@ -27,7 +27,6 @@ from inference.simulate.parts import PARTS
 from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
 
 DEFAULT = checkpoint.DEFAULT
-OUTPUTS = ["joint", "regions", "valid", "blocks"]
 EVIDENCE = {"brain": [PARTS.index("missing")], "face": [PARTS.index(f"{name}_left") for name in FACE_REGIONS]}
 _FACE, _EARS, _BRAIN = (np.array([i >> bit & 1 for i in range(8)], bool) for bit in range(3))
 
@@ -123,7 +122,7 @@ class Classifier:
             "surfaces": np.stack([i.surfaces for i in inputs]),
             "volume": np.stack([i.volume for i in inputs]),
         }
-        joint, regions, valid, blocks = (np.asarray(a) for a in self._session.run(OUTPUTS, feed))
+        joint, regions, valid, blocks = (np.asarray(a) for a in self._session.run(checkpoint.OUTPUTS, feed))
         calibration = self.facts.calibration
         logits = joint.astype(np.float64) / calibration["temperature"] + np.asarray(calibration["bias"])
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -12,6 +12,7 @@ import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from inference import checkpoint, dataset
+from inference.mirror import mirrored
 from inference.model import DefacingNet
+from inference.projections.network import NetworkInput
 from inference.storage import load_inputs
 from inference.train import calibrate, joint_loss
 
@@ -30,6 +33,7 @@ BATCH = 32
 RATE = 1e-3
 LEAST_SPREAD = 1e-3
 CHUNK = 1000
+EXAMPLES = 48
 EPOCH = "epoch.pt"
 FACE, BRAIN = torch.tensor([i & 1 for i in range(8)]), torch.tensor([i >> 2 & 1 for i in range(8)])
 
@@ -53,7 +57,7 @@ class Case:
 
 @dataclass
 class Part:
-    """features (N, F) before the last layers, attributes (N, 3), weights (N,)."""
+    """features (N, 2, F) before the last layers, of the head and its mirror image; attributes (N, 3), weights (N,)."""
 
     features: Tensor
     attributes: Tensor
@@ -100,9 +104,15 @@ def retrain(
         data=data,
         metrics={"calibration_before": before, "calibration_after": after},
     )
-    checkpoint.save(model, made, out)
+    checkpoint.save(model, made, out, examples(cases))
     shutil.rmtree(work.parent)
     return made
+
+
+def examples(cases: Sequence[Case]) -> list[NetworkInput]:
+    """Some of the heads that were judged."""
+    found = (load_inputs(case.path) for case in cases)
+    return list(islice((inputs for inputs in found if inputs is not None), EXAMPLES))
 
 
 def fingerprint(base: Path, cases: Sequence[Case], simulated: Path | None, epochs: int, seed: int) -> str:
@@ -158,14 +168,15 @@ def prepared(
 
 @torch.no_grad()
 def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor:
-    """(N, F) of N network inputs, as the last layers see them."""
-    return model.features(surfaces, volumes)[0]
+    """(N, 2, F) of N network inputs and their mirror images, as the last layers see them."""
+    both = [model.features(*views)[0] for views in ((surfaces, volumes), mirrored(surfaces, volumes))]
+    return torch.stack(both, dim=1)
 
 
 def gathered(model: DefacingNet, cases: Sequence[Case], kept: Path) -> Part:
     """Features of all cases whose stored input is still of this renderer version; kept from chunk to chunk."""
     kept.mkdir(exist_ok=True)
-    empty = torch.zeros(0, model.fuse[0].in_features)
+    empty = torch.zeros(0, 2, model.fuse[0].in_features)
     chunks = [(empty, torch.zeros(0, 3, dtype=torch.long), torch.zeros(0))]
     for start in range(0, len(cases), CHUNK):
         path = kept / f"{start}.pt"
@@ -194,7 +205,7 @@ def tensors_of(model: DefacingNet, cases: Sequence[Case], empty: Tensor) -> tupl
 
 def rehearsed(model: DefacingNet, folder: Path) -> Part:
     """Simulated heads of people that may be trained on; what is no head is left out."""
-    features, attributes = [torch.zeros(0, model.fuse[0].in_features)], [torch.zeros(0, 3, dtype=torch.long)]
+    features, attributes = [torch.zeros(0, 2, model.fuse[0].in_features)], [torch.zeros(0, 3, dtype=torch.long)]
     for batch in dataset.batches(dataset.split(dataset.shards(folder))["train"], BATCH, None):
         heads = ~batch.odd
         features.append(features_of(model, batch.surfaces[heads], batch.volumes[heads]))
@@ -216,8 +227,9 @@ def learn(model: DefacingNet, part: Part, calibration: dict, work: Path, *, epoc
     """The last layers learn the verdicts and hold on to their other answers; the state is kept after each epoch."""
     layers = nn.ModuleList([model.fuse, model.answers])
     with torch.no_grad():
-        before = model.answers(model.fuse(part.features))
-    middle, spread = part.features.mean(0), part.features.std(0) + LEAST_SPREAD
+        before = model.answers(model.fuse(part.features)).mean(1)
+    every = part.features.flatten(0, 1)
+    middle, spread = every.mean(0), every.std(0) + LEAST_SPREAD
     features = (part.features - middle) / spread
     # the same function of evenly scaled features: learning is even too
     rescale(model.fuse[0], middle, spread)
@@ -231,7 +243,7 @@ def learn(model: DefacingNet, part: Part, calibration: dict, work: Path, *, epoc
         # an epoch is the same whether or not the run was cut off before
         torch.manual_seed(seed * 100_003 + epoch)
         for at in torch.randperm(len(part.attributes)).split(BATCH):
-            answers = model.answers(model.fuse(features[at]))
+            answers = model.answers(model.fuse(features[at])).mean(1)
             loss, weights = joint_loss(calibrated(answers[:, :8], calibration), part.attributes[at])
             moved = (answers - before[at]).pow(2)
             held = HOLD * moved[:, 8:].mean() + HOLD_JOINT * moved[:, :8].mean()
@@ -255,7 +267,7 @@ def rescale(layer: nn.Linear, middle: Tensor, spread: Tensor) -> None:
 @torch.no_grad()
 def logits(model: DefacingNet, part: Part, calibration: dict | None) -> Tensor:
     """(N, 8), calibrated where a calibration is given."""
-    raw = model.answers(model.fuse(part.features))[:, :8]
+    raw = model.answers(model.fuse(part.features)).mean(1)[:, :8]
     return raw if calibration is None else calibrated(raw, calibration)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
 
 from inference import checkpoint, dataset
+from inference.mirror import BothWays
 from inference.model import DefacingNet
 from inference.optimiser import Optimiser
 
@@ -79,14 +80,14 @@ class Average:
 
 @torch.no_grad()
 def outputs(model: DefacingNet, chosen: list[dataset.Shard], device: str = "cpu") -> dict[str, NDArray[Any]]:
-    """Logits and truth of all samples of some shards."""
-    model.eval()
+    """Logits of the network that looks both ways, and the truth, of all samples of some shards."""
+    both = BothWays(model).eval()
     parts: list[dict[str, NDArray[Any]]] = []
     for batch in dataset.batches(chosen, 32, None):
         with torch.autocast(device, dtype=torch.bfloat16):
-            out = model(batch.surfaces.to(device), batch.volumes.to(device))
+            out = both(batch.surfaces.to(device), batch.volumes.to(device))
         parts.append({
-            **{key: out[key].float().cpu().numpy() for key in ("joint", "regions", "amount", "valid")},
+            **{key: out[key].float().cpu().numpy() for key in ("joint", "regions", "valid")},
             "attributes": batch.attributes.numpy(), "odd": batch.odd.numpy(), "names": batch.names,
             "brain_ml": batch.brain_ml.numpy(), "kept": batch.kept.numpy(),
         })  # fmt: skip
@@ -279,7 +280,7 @@ def finish(
               "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
-    checkpoint.save(model, facts, options.out)
+    checkpoint.save(model, facts, options.out, dataset.examples(parts["calibration"]))
     log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
 
 

@@ -4,11 +4,13 @@ import dataclasses
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from inference import checkpoint, truth
 from inference.checkpoint import CheckpointError, Facts
+from inference.mirror import BothWays, mirrored
 from inference.model import DefacingNet, ModelConfig
 from inference.predict import Classifier
 from inference.projections.network import VIEW_NAMES, NetworkInput
@@ -32,34 +34,64 @@ def network():
     return DefacingNet(SMALL).eval()
 
 
-@pytest.fixture(scope="module")
-def inputs():
+def some_inputs(count):
     rng = np.random.default_rng(0)
     return [
         NetworkInput(
             rng.integers(0, 255, (6, 6, 80, 80), np.uint8), rng.integers(0, 255, (64, 80, 80), np.uint8)
         )
-        for _ in range(3)
+        for _ in range(count)
     ]
 
 
+@pytest.fixture(scope="module")
+def inputs():
+    return some_inputs(3)
+
+
 @pytest.fixture
-def weights(network, tmp_path):
+def weights(network, inputs, tmp_path):
     path = tmp_path / "small.onnx"
-    checkpoint.save(network, facts(), path)
+    checkpoint.save(network, facts(), path, inputs)
     return path
 
 
-def test_the_exported_network_says_what_the_trained_one_says(network, inputs, weights):
-    surfaces = torch.from_numpy(np.stack([i.surfaces for i in inputs]))
-    volumes = torch.from_numpy(np.stack([i.volume for i in inputs]))
+def tensors(inputs):
+    return torch.from_numpy(np.stack([i.surfaces for i in inputs])), torch.from_numpy(
+        np.stack([i.volume for i in inputs])
+    )
+
+
+def test_the_exported_graph_says_what_the_trained_network_says(network, inputs, tmp_path):
+    path = tmp_path / "plain.onnx"
+    checkpoint.export(network, path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    surfaces, volumes = tensors(inputs)
+    found = session.run(checkpoint.OUTPUTS, {"surfaces": surfaces.numpy(), "volume": volumes.numpy()})
     with torch.no_grad():
-        out = network(surfaces, volumes)
+        out = BothWays(network)(surfaces, volumes)
+    for name, value in zip(checkpoint.OUTPUTS, found, strict=True):
+        np.testing.assert_allclose(value, out[name].numpy(), atol=1e-4)
+
+
+def test_in_8_bits_it_says_nearly_the_same(network, inputs, weights):
+    with torch.no_grad():
+        out = BothWays(network)(*tensors(inputs))
     logits = out["joint"] / CALIBRATION["temperature"] + torch.tensor(CALIBRATION["bias"])
     found = Classifier.load(weights).predict(inputs)
-    np.testing.assert_allclose([r.joint for r in found], logits.softmax(1).numpy(), atol=1e-4)
-    np.testing.assert_allclose([r.regions for r in found], out["regions"].sigmoid().numpy(), atol=1e-4)
-    np.testing.assert_allclose([r.blocks for r in found], out["blocks"].sigmoid().numpy(), atol=1e-4)
+    np.testing.assert_allclose([r.joint for r in found], logits.softmax(1).numpy(), atol=0.01)
+    np.testing.assert_allclose([r.regions for r in found], out["regions"].sigmoid().numpy(), atol=0.02)
+    np.testing.assert_allclose([r.blocks for r in found], out["blocks"].sigmoid().numpy(), atol=0.02)
+
+
+def test_the_mirrored_head_is_answered_alike_with_left_and_right_exchanged(inputs, weights):
+    other = [NetworkInput(s.numpy(), v.numpy()) for s, v in zip(*mirrored(*tensors(inputs)), strict=True)]
+    assert not np.array_equal(other[0].surfaces, inputs[0].surfaces)
+    classifier = Classifier.load(weights)
+    for plain, turned in zip(classifier.predict(inputs), classifier.predict(other), strict=True):
+        np.testing.assert_allclose(turned.joint, plain.joint, atol=1e-5)
+        np.testing.assert_allclose(turned.regions, plain.regions[[0, 1, 2, 4, 3]], atol=1e-5)
+        np.testing.assert_allclose(turned.blocks, plain.blocks[:, ::-1], atol=1e-5)
 
 
 def test_a_pack_shows_the_blocks_within_it(inputs, weights):
@@ -104,7 +136,7 @@ def test_probabilities_add_up_under_both_standards_and_ears_only_add_failures(in
 
 def test_an_input_unlike_a_head_is_marked(network, inputs, tmp_path):
     path = tmp_path / "strict.onnx"
-    checkpoint.save(network, facts(valid_below=1e6), path)
+    checkpoint.save(network, facts(valid_below=1e6), path, inputs)
     assert not any(r.in_distribution for r in Classifier.load(path).predict(inputs))
 
 
@@ -118,7 +150,7 @@ def test_an_input_unlike_a_head_is_marked(network, inputs, tmp_path):
 )
 def test_weights_made_for_something_else_are_refused(network, tmp_path, change, reason):
     path = tmp_path / "other.onnx"
-    checkpoint.save(network, facts(**change), path)
+    checkpoint.save(network, facts(**change), path, some_inputs(1))
     for load in (Classifier.load, lambda p: checkpoint.load_for_training(p.with_suffix(".pt"))):
         with pytest.raises(CheckpointError, match=reason) as error:
             load(path)

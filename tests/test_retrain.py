@@ -21,6 +21,7 @@ from reviews.models import FrozenCase, ModelVersion, Prediction
 from reviews.states import Status
 from reviews.thresholds import ThresholdPolicy
 from tests.conftest import judge, now
+from tests.test_predict import some_inputs
 from tests.weights import sure_of
 
 ANSWERS = {"pass": (0, -1, 0), "face": (1, -1, 0), "brain": (0, -1, 1)}
@@ -349,7 +350,7 @@ def test_swapped_weights_refer_and_are_never_used(study, current, make, pictures
 def test_weights_for_other_projections_refer(study, current, make, pictures, tmp_path):
     model, facts = checkpoint.load_for_training(Path(current.weights_path).with_suffix(".pt"))
     old = tmp_path / "old.onnx"
-    checkpoint.save(model, dataclasses.replace(facts, render_version="0"), old)
+    checkpoint.save(model, dataclasses.replace(facts, render_version="0"), old, some_inputs(1))
     ModelVersion.objects.update(weights_path=str(old), version=checkpoint.file_hash(old)[:16])
     waiting = make(Status.TO_CLASSIFY, original=False)
     copy(pictures[0][0], waiting)

@@ -7,7 +7,7 @@ import torch
 
 from inference import checkpoint
 from inference.model import DefacingNet
-from tests.test_predict import SMALL
+from tests.test_predict import SMALL, some_inputs
 
 JOINT = {"pass": 0, "face": 1, "brain": 4}  # index face + 2 * ears + 4 * brain
 
@@ -23,5 +23,5 @@ def sure_of(klass: str, folder: Path, *, loud: float = 60.0) -> Path:
         created="2026-01-01",
     )
     path = folder / f"{klass}.onnx"
-    checkpoint.save(DefacingNet(SMALL).eval(), facts, path)
+    checkpoint.save(DefacingNet(SMALL).eval(), facts, path, some_inputs(2))
     return path
