@@ -202,18 +202,22 @@ def confusion(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
-def unseen(cases: Sequence[Case], names: Sequence[str], policy: ThresholdPolicy) -> list[str]:
-    """The kinds of mask, fillings and contrasts that this training left out; nothing where it had all."""
-    if not names:
+def apart(
+    cases: Sequence[Case], without: Sequence[str], names: Sequence[str], policy: ThresholdPolicy
+) -> list[str]:
+    """Some kinds of mask, fillings and contrasts and, in one row, all else: what a training left out, or `names`."""
+    shown = without or names
+    if not shown:
         return []
-    of = {n: [c for c in cases if n in (c.family, c.fill, c.contrast)] for n in names}
+    of = {n: [c for c in cases if n in (c.family, c.fill, c.contrast)] for n in shown}
     rest = [c for c in cases if not any(c in part for part in of.values())]
+    title = "Left out of the training" if without else "Apart"
     rows = [row(n, part, policy) for n, part in of.items()]
-    return ["", "## Left out of the training", "", HEAD, *rows, row("all that it knew", rest, policy)]
+    return ["", f"## {title}", "", HEAD, *rows, row("none of these", rest, policy)]
 
 
-def report(classifier: Classifier, data: Path) -> str:
-    """All tables, as Markdown."""
+def report(classifier: Classifier, data: Path, names: Sequence[str] = ()) -> str:
+    """All tables, as Markdown; `names` as in `apart`."""
     parts = dataset.split(dataset.shards(data))
     tuned, _ = predictions(classifier, parts["calibration"])
     cases, odd = predictions(classifier, parts["test"])
@@ -231,7 +235,7 @@ def report(classifier: Classifier, data: Path) -> str:
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
         "", *confusion(usable), "", "## By question and region", "", *by_question(usable), "", *by_amount(usable),
-        *unseen(usable, classifier.facts.data.get("without", ()), policy),
+        *apart(usable, classifier.facts.data.get("without", ()), names, policy),
         "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),
         "", "## By person", "", *by(usable, "person", policy), "", "## Risk and coverage", "", *risk_coverage(usable), "",
@@ -245,8 +249,10 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--apart", nargs="+", default=(), metavar="NAME",
+                        help="kinds of mask, fillings and contrasts to set against all else")  # fmt: skip
     options = parser.parse_args()
-    text = report(Classifier.load(options.model, threads=2), options.data)
+    text = report(Classifier.load(options.model, threads=2), options.data, options.apart)
     if options.out:
         options.out.write_text(text)
     sys.stdout.write(text)

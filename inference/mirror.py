@@ -9,7 +9,9 @@ from inference.projections.frame import SHAPE
 from inference.projections.network import SURFACES
 from inference.simulate.instance import REGIONS
 
-SWAPPED_REGIONS = [REGIONS.index({"left_ear": "right_ear", "right_ear": "left_ear"}.get(r, r)) for r in REGIONS]
+SWAPPED_REGIONS = [
+    REGIONS.index({"left_ear": "right_ear", "right_ear": "left_ear"}.get(r, r)) for r in REGIONS
+]
 _SWAPPED = [SURFACES.index({"left": "right", "right": "left"}.get(v, v)) for v in SURFACES]
 _ACROSS = ("front", "back", "top", "bottom")  # in these the columns run across the head
 

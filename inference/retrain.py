@@ -205,7 +205,8 @@ def tensors_of(model: DefacingNet, cases: Sequence[Case], empty: Tensor) -> tupl
 
 def rehearsed(model: DefacingNet, folder: Path) -> Part:
     """Simulated heads of people that may be trained on; what is no head is left out."""
-    features, attributes = [torch.zeros(0, 2, model.fuse[0].in_features)], [torch.zeros(0, 3, dtype=torch.long)]
+    features = [torch.zeros(0, 2, model.fuse[0].in_features)]
+    attributes = [torch.zeros(0, 3, dtype=torch.long)]
     for batch in dataset.batches(dataset.split(dataset.shards(folder))["train"], BATCH, None):
         heads = ~batch.odd
         features.append(features_of(model, batch.surfaces[heads], batch.volumes[heads]))

@@ -12,13 +12,13 @@ from torch import distributed, multiprocessing
 from inference import checkpoint, dataset, train
 from inference.evaluate import (
     Case,
+    apart,
     auroc,
     by_amount,
     by_question,
     calibration_error,
     choose_policy,
     risk_coverage,
-    unseen,
 )
 from inference.optimiser import Optimiser
 from inference.predict import Classifier
@@ -237,15 +237,21 @@ def test_bites_are_scored_by_how_much_was_removed():
     }
 
 
-def test_what_a_training_left_out_is_judged_apart():
+def test_what_a_training_left_out_is_judged_apart_and_so_is_what_is_asked_for():
     left_out, known = replace(case(0.9, "pass"), contrast="T2w"), replace(case(0.9, "face"), contrast="T1w")
     policy = choose_policy([left_out])
-    assert unseen([left_out, known], (), policy) == []
-    lines = unseen([left_out, known], ["T2w"], policy)
-    assert [line.split("|")[1:4] for line in lines[4:]] == [
-        [" T2w ", " 1 ", " 1.000 (0.207-1.000) "],
-        [" all that it knew ", " 1 ", " 0.000 (0.000-0.793) "],
-    ]
+    assert apart([left_out, known], (), (), policy) == []
+    for without, names, title in (
+        (["T2w"], (), "Left out"),
+        ((), ["T2w"], "Apart"),
+        (["T2w"], ["T1w"], "Left"),
+    ):
+        lines = apart([left_out, known], without, names, policy)
+        assert title in lines[1]
+        assert [line.split("|")[1:4] for line in lines[4:]] == [
+            [" T2w ", " 1 ", " 1.000 (0.207-1.000) "],
+            [" none of these ", " 1 ", " 0.000 (0.000-0.793) "],
+        ]
 
 
 def test_regions_are_scored_where_they_are_clearly_there_or_clearly_gone():

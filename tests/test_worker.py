@@ -93,7 +93,9 @@ def test_asked_to_hurry_it_gives_its_job_up(jobs):
 
 def test_a_job_killed_before_it_has_its_own_group_takes_no_one_along():
     command = [sys.executable, "-c", SLOW_TO_LEAVE]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, "the worker goes on\n"), done.stderr
 
 
