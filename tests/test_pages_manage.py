@@ -207,7 +207,7 @@ def test_what_was_recorded_is_said_in_words():
         "shift": [0.0, 0.5],
         "x": {},
     }
-    assert plainly(said) == "mask (up_mm 22, ears yes), starts a b, spare –, shift 0.0 0.5, x "
+    assert plainly(said) == "mask (ears yes, up_mm 22), shift 0.0 0.5, spare –, starts a b, x "
 
 
 def test_the_trail_shows_no_other_dataset(browse, cast, make):

@@ -17,6 +17,7 @@ PAGES = [
     ("setup", "setup", "Set-up"),
 ]
 LETTERS = {"pass": "P", "face": "F", "brain": "B", "both": "M"}
+FIRST = ("status", "class", "mode")
 
 
 @register.simple_tag
@@ -52,12 +53,17 @@ def when(moment) -> str:
 def plainly(value) -> str:
     """What the trail or an engine recorded, in words: {'status': 'verify', 'class': None} -> status verify, class –."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {within(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {within(value[name])}" for name in sorted(value, key=place))
     if isinstance(value, list | tuple):
         return " ".join(within(inner) for inner in value) or "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value is None or value == "" else str(value)
+
+
+def place(name: str) -> tuple[int, str]:
+    """What is said first, then by name: PostgreSQL does not keep the order in which something was recorded."""
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def within(value) -> str:
