@@ -30,6 +30,7 @@ from inference.simulate.sample import regions_kept
 from inference.storage import network_inputs
 from inference.volumes import read_volume
 from reviews.thresholds import ThresholdPolicy
+from tests.benchmarks import deepdefacer
 
 STANDARD = deface.PLANS["standard"]
 PLANS = {
@@ -73,10 +74,12 @@ def sources(heads, folder, people):
             yield name, head.person, contrast, head, file
 
 
-def run(engine, head, source, target):
+def run(engine, head, source, target, network):
     """One defacing; the real engines as their users call them."""
     if engine == "none":
         target.write_bytes(source.read_bytes())
+    elif engine == "deepdefacer":
+        deepdefacer.deface(source, target, network)
     elif engine == "niimath -deface":
         masks = [str(template_path()), str(template_path("facemask.nii.gz"))]
         subprocess.run(
@@ -107,9 +110,9 @@ def measured(head, source, target):
     return float((gone * brain).sum() / 1000), by_name
 
 
-def cases(classifier, heads, work, people):
+def cases(classifier, heads, work, people, network):
     """Every run on some people as a judged case; ambiguous ones are left out, failed ones are named."""
-    engines = [*PLANS, *SHEARS, "niimath -deface", "none"]
+    engines = [*PLANS, *SHEARS, "niimath -deface", "none", *(["deepdefacer"] if network else [])]
     for name, person, contrast, head, source in sources(heads, work, people):
         for engine in engines:
             folder = work / name / engine.replace(" ", "_")
@@ -117,7 +120,7 @@ def cases(classifier, heads, work, people):
             target, notes = folder / "defaced.nii.gz", folder / "truth.json"
             if not notes.exists():
                 try:
-                    run(engine, head, source, target)
+                    run(engine, head, source, target, network)
                     ml, kept = measured(head, source, target)
                     notes.write_text(json.dumps({"ml": ml, "kept": kept}))
                 except (deface.DefaceError, subprocess.CalledProcessError) as error:
@@ -138,10 +141,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("model", "heads", "work"):
         parser.add_argument(name, type=Path)
+    parser.add_argument(
+        "--deepdefacer", type=Path, help="that tool's model.hdf5: see tests.benchmarks.deepdefacer"
+    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     classifier = Classifier.load(options.model)
-    tuned, found = (list(cases(classifier, options.heads, options.work, people))
+    tuned, found = (list(cases(classifier, options.heads, options.work, people, options.deepdefacer))
                     for people in (dataset.CALIBRATION, dataset.TEST))  # fmt: skip
     usable, others = ([c for c in part if c.in_distribution] for part in (found, tuned))
     policy, chosen = ThresholdPolicy(), choose_policy(others)

@@ -1,7 +1,7 @@
 """A model on heads that others really defaced: `python -m tests.benchmarks.really_defaced MODEL HEADS`.
 
-HEADS has a manifest.csv (file, person, ...) whose files in `defaced/` are published volumes without originals. They were looked at in
-this software's own pictures and judged by hand before any model was asked.
+HEADS has a manifest.csv (file, person, ...) whose files in `defaced/` are published volumes without originals.
+They were looked at in this software's own pictures and judged by hand before any model was asked.
 """
 
 import argparse
