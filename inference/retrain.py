@@ -34,6 +34,7 @@ RATE = 1e-3
 LEAST_SPREAD = 1e-3
 CHUNK = 1000
 EXAMPLES = 48
+KEPT = 2  # raise it when what is kept of a run changes its form
 EPOCH = "epoch.pt"
 FACE, BRAIN = torch.tensor([i & 1 for i in range(8)]), torch.tensor([i >> 2 & 1 for i in range(8)])
 
@@ -118,7 +119,7 @@ def examples(cases: Sequence[Case]) -> list[NetworkInput]:
 def fingerprint(base: Path, cases: Sequence[Case], simulated: Path | None, epochs: int, seed: int) -> str:
     """What a cut-off run must share with this one to be gone on with."""
     names = [str(shard.path) for shard in dataset.shards(simulated)] if simulated else []
-    text = repr((checkpoint.file_hash(base), sorted(map(repr, cases)), names, epochs, seed))
+    text = repr((KEPT, checkpoint.file_hash(base), sorted(map(repr, cases)), names, epochs, seed))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,11 +1,14 @@
 """The network's projections: the same head gives the same pictures however its file is laid out."""
 
 import itertools
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from inference.mirror import mirrored
 from inference.projections.frame import SHAPE, VOXEL_MM, box_matrix, head_frame, resample
 from inference.projections.network import SURFACES, network_input
 from inference.storage import network_inputs
@@ -48,6 +51,17 @@ def test_anisotropic_voxels_show_the_same_head(expected, picture):
     found = network_input(head_frame(thick, (2.0, 2.0, 4.0)))
     difference = np.abs(found.volume.astype(int) - expected.volume.astype(int))
     assert np.median(difference[expected.volume > 20]) < 12
+
+
+def test_a_mirrored_head_looks_as_if_it_had_been_acquired_so(picture):
+    frame = head_frame(picture, (2.0, 2.0, 2.0))
+    turned = replace(frame, data=frame.data[::-1], head=frame.head[::-1])
+    plain = network_input(frame)
+    found = mirrored(torch.from_numpy(plain.surfaces)[None], torch.from_numpy(plain.volume)[None])
+    wanted = network_input(turned)
+    assert not np.array_equal(wanted.surfaces, plain.surfaces), "one side has a mark"
+    np.testing.assert_array_equal(found[0][0].numpy(), wanted.surfaces)
+    np.testing.assert_array_equal(found[1][0].numpy(), wanted.volume)
 
 
 def test_surface_views_look_from_where_they_say():
