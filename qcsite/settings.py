@@ -14,7 +14,7 @@ DATA_DIR = environment.folder("QC_DATA_DIR", BASE_DIR / "data")
 SECRET_KEY = environment.secret("QC_SECRET_KEY", DATA_DIR / "secret_key")
 DEBUG = environment.flag("QC_DEBUG")
 HTTPS = environment.flag("QC_HTTPS")
-ALLOWED_HOSTS = environment.words("QC_ALLOWED_HOSTS", "127.0.0.1,localhost,testserver")
+ALLOWED_HOSTS = environment.words("QC_ALLOWED_HOSTS", "127.0.0.1,localhost")
 if "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("QC_ALLOWED_HOSTS: name the hosts; '*' would trust any")
 # Folders below which the API takes files by path; none by default.

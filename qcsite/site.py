@@ -99,9 +99,7 @@ def _start(supervisor, shape, prepare, announce):
         supervisor.start(child)
     supervisor.start(manage_child("upkeep", "tend", f"--first-older-than={first}", patience=1.0))
     host = "127.0.0.1" if shape.host == "0.0.0.0" else shape.host
-    if supervisor.wait_until(
-        lambda: web_answers(f"http://{host}:{shape.port}/accounts/login/"), "the web server"
-    ):
+    if supervisor.wait_until(lambda: web_answers(host, shape.port), "the web server"):
         announce()
 
 

