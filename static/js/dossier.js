@@ -18,6 +18,11 @@ export function projections(item, onOpen) {
   return box;
 }
 
+/** Whether a picture of these is not there to be seen. */
+export function lacking(box) {
+  return [...box.querySelectorAll("img:not(.ghost)")].some((image) => image.complete && !image.naturalWidth);
+}
+
 function projection(item, view, index, onOpen) {
   const button = node("button", { type: "button" }, picture(view, item.name, 576));
   const ghost = item.removed[view.name];

@@ -1,7 +1,7 @@
 // Visual QC and practice: one scan, every view, one key decides and shows the next.
 import { hasEarlier, tellingView } from "./attempts.js";
 import { Desk, readConfig } from "./desk.js";
-import { projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showProblems } from "./dossier.js";
+import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showProblems } from "./dossier.js";
 import { Enlarger } from "./enlarge.js";
 import { fit } from "./fit.js";
 import { setUpHelp } from "./help.js";
@@ -212,6 +212,10 @@ function decide(mark) {
   const activeMs = desk.clock.ms - shownAt;
   if (practising) {
     if (mark !== "unsure") practise(mark, activeMs);
+    return;
+  }
+  if (mark === "pass" && lacking(item.projections)) {
+    desk.say("A picture did not load: the scan cannot be passed. Reload the page, or refer it (U).", true);
     return;
   }
   desk.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);

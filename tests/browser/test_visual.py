@@ -32,6 +32,21 @@ def test_one_key_decides_saves_and_shows_the_next(enter, cast, scans):
     eventually(page, lambda: sorted(now(a).status for a in made), ["failed", "passed", "passed"])
 
 
+def test_a_scan_with_a_picture_that_does_not_load_cannot_be_passed(enter, cast, scans):
+    made = scans(1, Status.REFER)
+    person = enter(cast.reviewer)
+    person.page.route("**/work/pictures/", lambda route: route.fulfill(status=200, body=b""))
+    person.page.route("**/axial_orbit.webp", lambda route: route.fulfill(status=200, body=b"no picture"))
+    page = person.go("/visual/trial/")
+    working(page)
+    page.wait_for_function("[...document.querySelectorAll('#projections img')].every(image => image.complete)")
+    press(page, "p")
+    expect(page.locator("#status")).to_contain_text("did not load")
+    assert now(made[0]).status == Status.REFER
+    press(page, "f")
+    eventually(page, lambda: now(made[0]).status, Status.FAILED)
+
+
 def test_typing_a_note_fires_no_shortcut(enter, cast, scans):
     scans(1, Status.REFER)
     page = enter(cast.reviewer).go("/visual/trial/")
