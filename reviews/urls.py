@@ -81,6 +81,8 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("help/", home.help_page, name="help"),
     path("account/", account.account, name="account"),
+    path("account/api-keys/", account.new_token, name="token-new"),
+    path("account/api-keys/<int:pk>/end/", account.end_token, name="token-end"),
     *bench_urls,
     *work_urls,
     *file_urls,

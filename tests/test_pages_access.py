@@ -1,6 +1,7 @@
 """Who sees which page, picture and volume; what the bench refuses."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ from django.urls import reverse
 from PIL import Image
 
 from reviews import actions
-from reviews.models import Attempt, Verdict
+from reviews.models import ApiToken, Attempt, Verdict
 from reviews.states import Status
 from reviews.views.pictures import picture_url, token
 from tests.conftest import now
@@ -195,3 +196,23 @@ def test_a_hidden_known_case_looks_like_any_other(browse, cast, dataset, make):
     ).json()["items"]
     assert len({frozenset(item) for item in items}) == 1
     assert "face" not in json.dumps([{k: v for k, v in item.items() if k != "views"} for item in items])
+
+
+def test_a_person_makes_and_ends_keys_to_the_api(browse, cast, dataset):
+    client, other = browse(cast.pipeline), browse(cast.reviewer)
+    made = client.post(reverse("token-new"), {"name": "nightly"})
+    raw = re.search(r'<code class="hash">(\S+)</code>', made.content.decode())[1]
+    assert made["Cache-Control"] == "no-store"
+    listed = reverse("account")
+    assert "nightly" in client.get(listed).content.decode()
+    assert raw not in client.get(listed).content.decode()
+    assert "nightly" not in other.get(listed).content.decode()
+    calls = {"path": "/api/v1/datasets/trial/scans", "headers": {"Authorization": f"Bearer {raw}"}}
+    assert Client().get(**calls).status_code == 200
+    end = reverse("token-end", args=[ApiToken.objects.get().pk])
+    assert other.post(end).status_code == 404
+    assert Client().get(**calls).status_code == 200
+    assert client.post(end).status_code == 302
+    assert Client().get(**calls).status_code == 401
+    assert client.post(reverse("token-new"), {"name": " "}).status_code == 302
+    assert ApiToken.objects.count() == 1

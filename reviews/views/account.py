@@ -1,12 +1,12 @@
-"""A person's own page: shortcuts, log-in, what they may do where."""
+"""A person's own page: shortcuts, log-in, keys to the API, what they may do where."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
 
-from reviews import keymap
-from reviews.models import Membership
+from reviews import actions, keymap
+from reviews.models import ApiToken, Membership
 from reviews.models.preferences import Preference, own_keys
 from reviews.views.access import login_required
 
@@ -26,5 +26,35 @@ def account(request: HttpRequest) -> HttpResponse:
             return redirect("account")
         messages.error(request, problem)
     memberships = Membership.objects.filter(user_id=request.user.pk).select_related("dataset")
-    context = {"section": "account", "shortcuts": keymap.rows(keys), "memberships": memberships}
+    tokens = ApiToken.objects.filter(user_id=request.user.pk, revoked_at__isnull=True).order_by("pk")
+    context = {
+        "section": "account",
+        "shortcuts": keymap.rows(keys),
+        "memberships": memberships,
+        "tokens": tokens,
+    }
     return render(request, "reviews/account.html", context)
+
+
+@login_required
+@require_POST
+def new_token(request: HttpRequest) -> HttpResponse:
+    """A key to the API, shown on this answer and never again."""
+    name = request.POST.get("name", "").strip()[:64]
+    if not name:
+        messages.error(request, "Say what the key is for.")
+        return redirect("account")
+    raw = actions.issue_token(actor=request.user, user=request.user, name=name)
+    answer = render(request, "reviews/token.html", {"section": "account", "name": name, "raw": raw})
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@login_required
+@require_POST
+def end_token(request: HttpRequest, pk: int) -> HttpResponse:
+    """One of the person's own keys stops working."""
+    token = get_object_or_404(ApiToken, pk=pk, user_id=request.user.pk)
+    actions.revoke_token(actor=request.user, token=token)
+    messages.success(request, f"The key “{token.name}” no longer works.")
+    return redirect("account")
