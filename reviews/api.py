@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -122,11 +122,11 @@ def take_upload(
         raise HttpError(413, f"A file may have at most {MOST_UPLOAD_BYTES >> 20} MiB.")
     kept, new = keep(file, settings.DATA_DIR / "uploads" / target.slug)
     try:
-        read_volume(kept)
-    except VolumeError as error:
+        require_volume(kept)
+    except BaseException:
         if new:
-            shutil.rmtree(kept.parent)
-        raise HttpError(422, f"{kept.name}: {error.reason}") from error
+            discard(kept)
+        raise
     return taken(target, candidate(kept, None, defaced=defaced), request.user)
 
 
@@ -205,6 +205,21 @@ def keep(file: UploadedFile, folder: Path) -> tuple[Path, bool]:
     finally:
         temporary.unlink(missing_ok=True)
     return target, True
+
+
+def require_volume(kept: Path) -> None:
+    """Refuse an upload that cannot be read as a volume."""
+    try:
+        read_volume(kept)
+    except VolumeError as error:
+        raise HttpError(422, f"{kept.name}: {error.reason}") from error
+
+
+def discard(kept: Path) -> None:
+    """Remove one upload; the same content kept under another name may be a scan's only original."""
+    kept.unlink(missing_ok=True)
+    with suppress(OSError):
+        kept.parent.rmdir()
 
 
 def clean(name: str) -> str:

@@ -1,5 +1,7 @@
 """The pipelines' interface: only with a token, only own datasets, nothing an upload says is trusted."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -137,6 +139,26 @@ def test_an_upload_that_is_no_volume_is_not_kept(client, cast, token, dataset, p
     assert answer.status_code in (400, 422)
     assert not Scan.objects.exists()
     assert not [path for path in (place / "data").rglob("*") if path.is_file()]
+
+
+def test_a_refused_upload_takes_no_other_name_of_its_content_with_it(client, cast, token, dataset, place):
+    content, headers = (place / "intake" / "sub-1_T1w.nii.gz").read_bytes(), token(cast.pipeline)
+    assert upload(client, headers, "scan.nii.gz", content).status_code == 201
+    original = Path(Scan.objects.get().original_path)
+    assert upload(client, headers, "scan.nii", content).status_code == 422  # it is gzip-compressed
+    assert original.read_bytes() == content
+    assert [path.name for path in original.parent.iterdir()] == ["scan.nii.gz"]
+
+
+def test_an_upload_that_broke_the_reader_is_not_kept(client, cast, token, dataset, place, monkeypatch):
+    def breaks(path):
+        raise MemoryError
+
+    monkeypatch.setattr("reviews.api.read_volume", breaks)
+    content = (place / "intake" / "sub-1_T1w.nii.gz").read_bytes()
+    with pytest.raises(MemoryError):
+        upload(client, token(cast.pipeline), "scan.nii.gz", content)
+    assert not list((place / "data" / "uploads" / "trial").iterdir())
 
 
 def test_too_large(client, cast, token, dataset, place, monkeypatch):
