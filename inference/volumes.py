@@ -285,6 +285,7 @@ def _read_mgh(path):
         OSError,
         EOFError,
         ValueError,
+        TypeError,  # a header that is cut off
         KeyError,
         OverflowError,
         zlib.error,

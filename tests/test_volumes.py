@@ -205,6 +205,14 @@ def test_truncated(tmp_path, keep):
     assert "truncated" in refusal(written(tmp_path / "half.nii.gz", half))
 
 
+@pytest.mark.parametrize("keep", [1, 10, 89, 283, 300])
+def test_truncated_mgh(tmp_path, keep):
+    nib.save(nib.freesurfer.MGHImage(noise(), np.eye(4)), tmp_path / "good.mgh")
+    cut = (tmp_path / "good.mgh").read_bytes()[:keep]
+    assert "not a readable MGH" in refusal(written(tmp_path / "cut.mgh", cut))
+    assert "not a readable MGH" in refusal(written(tmp_path / "cut.mgz", gzip.compress(cut)))
+
+
 def test_corrupt_gzip(tmp_path):
     blob = bytearray(gzip.compress(save(tmp_path / "good.nii", noise((20, 21, 22))).read_bytes()))
     blob[len(blob) // 2 : len(blob) // 2 + 40] = b"\xff" * 40
