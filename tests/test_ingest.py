@@ -128,6 +128,29 @@ def test_a_second_run_takes_what_was_repaired(tmp_path):
     assert AuditEvent.objects.filter(action="file_repaired").count() == 1
 
 
+@pytest.mark.parametrize("status", [Status.WITHDRAWN, Status.TO_RENDER])
+def test_a_broken_file_that_was_moved_on_stops_no_later_run(tmp_path, status):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(b"")
+    ingest(tmp_path, fails=True)
+    Attempt.objects.update(status=status)
+    volume(tmp_path / "b.nii.gz", 1)
+    _, complained = ingest(tmp_path, fails=True)
+    assert "a.nii.gz: the file is empty" in complained
+    assert statuses() == {"a.nii.gz": status, "b.nii.gz": "to_deface"}
+    volume(path, 2)
+    assert "1 known, 1 new" in ingest(tmp_path)[0]
+
+
+def test_a_file_broken_in_another_way_tells_the_new_reason(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    ingest(tmp_path, fails=True)
+    (tmp_path / "a.nii.gz").write_bytes(b"text")
+    ingest(tmp_path, fails=True)
+    attempt = Attempt.objects.get()
+    assert (attempt.status, "not gzip-compressed" in attempt.error_text) == (Status.ERROR, True)
+
+
 def test_a_repaired_file_that_was_known_already_leaves_no_error(tmp_path):
     content = volume(tmp_path / "a.nii.gz", 1).read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(b"")

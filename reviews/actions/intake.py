@@ -65,8 +65,8 @@ def register_scan(*, actor, dataset: Dataset, source: Source) -> Taken:
 def register_broken(*, actor, dataset: Dataset, source: Source, code: str, text: str) -> Taken:
     """A file that cannot be read: a scan whose attempt stands in ERROR, for people to see."""
     with transaction.atomic():
-        earlier = _broken_at(dataset, source.path)
-        if earlier is not None and (earlier.error_code, earlier.error_text) == (code, text):
+        earlier = _broken_before(dataset, source)
+        if earlier is not None and _stands(earlier, code, text):
             return Taken("known", earlier)
         if earlier is None:
             earlier = _new_attempt(
@@ -129,6 +129,19 @@ def _broken_at(dataset: Dataset, path: str) -> Attempt | None:
         scan__dataset=dataset, scan__source_path=path, scan__shape=[], number=1, status=Status.ERROR
     )
     return found.first()
+
+
+def _broken_before(dataset: Dataset, source: Source) -> Attempt | None:
+    """The attempt of this unreadable file, wherever it stands: a manager may have withdrawn it."""
+    found = Attempt.objects.select_related("scan", "dataset").filter(
+        scan__dataset=dataset, scan__content_hash=source.content_hash, number=1
+    )
+    return found.first()
+
+
+def _stands(attempt: Attempt, code: str, text: str) -> bool:
+    """Whether there is nothing to add: it is in ERROR for this reason, or people moved it on."""
+    return attempt.state is not Status.ERROR or (attempt.error_code, attempt.error_text) == (code, text)
 
 
 def _new_scan(dataset: Dataset, source: Source) -> Scan:
