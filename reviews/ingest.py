@@ -15,6 +15,7 @@ from reviews.models import Dataset, Scan
 FOREIGN = (".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".par", ".nii.bz2", ".nii.zip")
 DICOM = (".dcm", ".ima")
 NAME_LENGTH = 255
+NOT_UTF8 = "the name is not UTF-8; rename the file or its folder"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Line:
     outcome: str
     reason: str = ""
     attempt_id: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", printable(self.path))
+
+
+def printable(path: Path) -> Path:
+    """The path with bytes that are not UTF-8 escaped (\\xfc), as screens and databases take it."""
+    return Path(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def walk(root: Path, failed: Callable[[OSError], None]) -> Iterator[Path]:
@@ -105,7 +114,7 @@ def _paired(
         if len(matches) == 1:
             return Candidate(path, parts, matches[0], defaced=True)
         if matches:
-            names = ", ".join(match.name for match in matches[:3])
+            names = ", ".join(printable(match).name for match in matches[:3])
             tell(Line(path, "failed", f"several originals fit: {names}"))
             return None
     tell(Line(path, "failed", "no original of this name was found"))
@@ -134,6 +143,9 @@ def _self_paired(files: list[tuple[Path, tuple[str, ...]]]) -> list[Candidate]:
 def take(candidate: Candidate, dataset: Dataset, *, actor) -> Line:
     """Read one file and register it; a broken one is registered in ERROR with the reason."""
     path = candidate.path
+    for name in (path, candidate.key_path):
+        if printable(name) != name:
+            return Line(name, "failed", NOT_UTF8)
     stamp = _stamp(candidate)
     if stamp and _unchanged(candidate, dataset, stamp):
         return Line(path, "known", "unchanged")

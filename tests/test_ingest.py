@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 
 import nibabel as nib
 import numpy as np
@@ -113,6 +114,24 @@ def test_bad_files_are_told_visible_and_stop_nothing(tmp_path):
         a.error_text.startswith(a.scan.name) for a in Attempt.objects.in_error().select_related("scan")
     )
     assert f"{len(bad)} attempts stand in ERROR" in printed
+
+
+def test_a_name_that_is_not_utf8_is_told_and_stops_nothing(tmp_path):
+    volume(tmp_path / os.fsdecode(b"M\xfcller.nii.gz"), 1)
+    volume(tmp_path / os.fsdecode(b"M\xfcller") / "sub-1_task-rest_bold.nii.gz", 2)
+    volume(tmp_path / "Müller.nii.gz", 3)
+    printed, complained = ingest(tmp_path, fails=True)
+    assert "/M\\xfcller.nii.gz: the name is not UTF-8" in complained
+    assert "/M\\xfcller/sub-1_task-rest_bold.nii.gz: skipped" in printed
+    assert statuses() == {"Müller.nii.gz": "to_deface"}
+
+
+def test_an_original_whose_name_is_not_utf8_is_told(tmp_path):
+    volume(tmp_path / "orig" / os.fsdecode(b"M\xfcller") / "a.nii.gz", 1)
+    volume(tmp_path / "out" / "a_defaced.nii.gz", 2)
+    _, complained = ingest(tmp_path / "out", "--originals", str(tmp_path / "orig"), fails=True)
+    assert "orig/M\\xfcller/a.nii.gz: the name is not UTF-8" in complained
+    assert not Scan.objects.exists()
 
 
 def test_a_second_run_takes_what_was_repaired(tmp_path):
