@@ -9,9 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 
 from reviews.models import Attempt, AuditEvent, Dataset, Scan
 from reviews.states import Status
+from tests.conftest import now
 
 pytestmark = pytest.mark.django_db
 
@@ -168,6 +170,25 @@ def test_a_file_broken_in_another_way_tells_the_new_reason(tmp_path):
     ingest(tmp_path, fails=True)
     attempt = Attempt.objects.get()
     assert (attempt.status, "not gzip-compressed" in attempt.error_text) == (Status.ERROR, True)
+
+
+def test_a_file_that_could_not_be_read_is_taken_in_again_not_tried_again(tmp_path, client, cast, make):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    ingest(tmp_path, fails=True)
+    client.force_login(cast.root)
+    attempt = Attempt.objects.get()
+    pages = [reverse("failures"), reverse("scan", args=[attempt.scan_id])]
+    for page in pages:
+        shown = client.get(page).content.decode()
+        assert ("take it in again with ingest" in shown, ">Try again<" in shown) == (True, False)
+    answer = client.post(reverse("attempt-retry", args=[attempt.pk]), follow=True)
+    assert "Repair it and take it in again with ingest." in answer.content.decode()
+    other = make(Status.ERROR)
+    assert ">Try again<" in client.get(pages[0]).content.decode()
+    answer = client.post(reverse("failures-retry"), follow=True)
+    assert "1 attempts are tried again" in answer.content.decode()
+    assert (now(attempt).status, now(attempt).error_text) == (Status.ERROR, attempt.error_text)
+    assert now(other).status == Status.TO_RENDER
 
 
 def test_a_repaired_file_that_was_known_already_leaves_no_error(tmp_path):

@@ -105,11 +105,13 @@ def report_error(*, actor, attempt: Attempt, code: str, text: str) -> Attempt:
 
 @transaction.atomic
 def retry(*, actor, attempt_id: int) -> Attempt:
-    """Try again where it broke."""
+    """Try again where it broke; a file that could not be read at intake can only be taken in again."""
     attempt = get_attempt(attempt_id)
     require_manager(actor, attempt.dataset_id)
     if attempt.state is not Status.ERROR:
         raise StaleState(attempt.pk, attempt.status)
+    if not attempt.scan.shape:
+        raise Refused("The file could not be read. Repair it and take it in again with ingest.")
     event = RETRY_EVENT[Status(attempt.error_from)]
     noted = {"code": attempt.error_code}
     return advance(attempt, event, actor=actor, noted=noted, error_code="", error_text="", error_from="")

@@ -153,7 +153,7 @@ def retry_all(request: HttpRequest) -> HttpResponse:
         try:
             actions.retry(actor=request.user, attempt_id=pk)
         except actions.Refused:
-            continue  # somebody else was first
+            continue  # somebody else was first, or the file must be taken in again
         done += 1
     messages.success(request, f"{done} attempts are tried again.")
     return redirect("failures")
