@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
+from django.urls import reverse
 from django.utils import timezone
 
 from reviews import actions
@@ -108,6 +109,40 @@ def test_an_assigned_queue_is_for_the_assigned_alone(make, cast, dataset):
         actions.unassign(actor=cast.reviewer, assignment=assignment)
     actions.unassign(actor=cast.manager, assignment=assignment)
     assert batch(cast.reviewer, dataset) == [attempt]
+
+
+@pytest.mark.parametrize("closed", [(Mode.VERIFY, Mode.VISUAL), (Mode.VERIFY,), (Mode.VISUAL,)])
+def test_a_chosen_scan_of_an_assigned_queue_is_for_the_assigned_alone(make, cast, dataset, closed):
+    attempt = make()
+    for mode in closed:
+        actions.assign(actor=cast.manager, dataset=dataset, mode=mode, user=cast.reviewer)
+    with pytest.raises(actions.NotAllowed):
+        actions.lease_one(actor=cast.colleague, attempt_id=attempt.pk)
+    assert not Lease.objects.exists()
+    for person in (cast.reviewer, cast.manager):
+        assert actions.lease_one(actor=person, attempt_id=attempt.pk) == attempt
+        actions.release_leases(actor=person)
+
+
+def test_the_page_of_one_scan_gives_nothing_of_an_assigned_queue(client, make, cast, dataset):
+    attempt = make()
+    actions.assign(actor=cast.manager, dataset=dataset, mode=Mode.VERIFY, user=cast.reviewer)
+    client.force_login(cast.colleague)
+    answer = client.post(reverse("work-one", args=[attempt.pk]), "{}", content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_allowed")
+    assert not Lease.objects.exists()
+
+
+def test_a_scan_lent_for_verification_is_not_passed_as_visual_qc(make, cast, dataset):
+    attempt = make()
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=2)
+    batch(cast.reviewer, dataset)
+    with pytest.raises(actions.NotLeased):
+        judge(cast.reviewer, attempt, mode=Mode.VISUAL, lease=False)
+    assert now(attempt).status == Status.VERIFY
+    actions.lease_one(actor=cast.reviewer, attempt_id=attempt.pk)  # opened by itself: the full look
+    judge(cast.reviewer, attempt, mode=Mode.VISUAL, lease=False)
+    assert now(attempt).status == Status.PASSED
 
 
 def test_visual_qc_serves_its_own_queue(make, cast, dataset):

@@ -150,8 +150,8 @@ def _require_open(attempt: Attempt, judgement: Judgement) -> None:
 
 
 def _require_lease_and_exposure(attempt: Attempt, judgement: Judgement, actor) -> None:
-    """An expired lease still counts while nobody else has taken the attempt."""
-    lease = Lease.objects.filter(attempt=attempt, user_id=actor.pk).first()
+    """An expired lease still counts while nobody else has taken the attempt; it is for one way of judging."""
+    lease = Lease.objects.filter(attempt=attempt, user_id=actor.pk, mode=judgement.mode).first()
     if lease is None:
         raise NotLeased(attempt.pk)
     minimum = attempt.dataset.min_exposure_seconds * 1000

@@ -38,13 +38,22 @@ def lease_one(*, actor, attempt_id: int, mode: str = Mode.VISUAL) -> Attempt:
     """Reserve one chosen attempt that can be judged now; refuses when another person holds it."""
     attempt = get_attempt(attempt_id)
     require_reviewer(actor, attempt.dataset_id)
-    if attempt.state not in JUDGEABLE:
+    if attempt.state not in JUDGEABLE or (mode == Mode.VERIFY and attempt.state is not Status.VERIFY):
         raise StaleState(attempt.pk, attempt.status)
+    _require_open_queues(actor, attempt, mode)
     if attempt.referrals.filter(user_id=actor.pk).exists():
         require_manager(actor, attempt.dataset_id)
     if not _acquire(actor, attempt.dataset, mode, [attempt.pk]):
         raise NotLeased(attempt.pk)
     return attempt
+
+
+def _require_open_queues(actor, attempt: Attempt, mode: str) -> None:
+    """Refuse where the queue it waits in, or the one of this way of looking, belongs to others; managers may."""
+    waits_in = Mode.VERIFY if attempt.state is Status.VERIFY else Mode.VISUAL
+    here = Dataset.objects.filter(pk=attempt.dataset_id)
+    if not all(here.open_to(actor, needed).exists() for needed in {waits_in, Mode(mode)}):
+        require_manager(actor, attempt.dataset_id)
 
 
 @transaction.atomic
