@@ -21,6 +21,7 @@ CLASSIFY = "inference.jobs.classify_attempts"
 ROUTE_ANEW = "inference.jobs.route_anew"
 CLASSIFY_ANEW = "inference.jobs.classify_anew"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
+KIND_OF = {DEFACE: "deface", RENDER: "render", CLASSIFY: "classify"}
 
 
 _here = ContextVar("work is done here, without the queue", default=False)
@@ -49,9 +50,31 @@ def enqueue(job: str, argument: int | Sequence[int]) -> bool:
     try:
         ahead = job != DEFACE  # what is begun is finished first: people can start before all is defaced
         django_rq.get_queue(QUEUE).enqueue(
-            job, argument, job_timeout=JOB_SECONDS, result_ttl=0, at_front=ahead
+            job,
+            argument,
+            job_id=id_of(job, argument),
+            job_timeout=JOB_SECONDS,
+            result_ttl=0,
+            at_front=ahead,
         )
     except (RedisError, OSError) as error:
         log.warning("queue unreachable, %s for %s waits for requeue_stalled: %s", job, argument, error)
         return False
     return True
+
+
+def id_of(job: str, argument: int | Sequence[int]) -> str | None:
+    """The id of the job of an attempt, the same whenever it is enqueued; None for what is done for all attempts."""
+    if job not in KIND_OF:
+        return None
+    attempt_ids = [argument] if isinstance(argument, int) else argument
+    return "-".join((KIND_OF[job], *map(str, attempt_ids)))
+
+
+def queued() -> set[str]:
+    """The ids of all jobs that wait on the queue; none where it cannot be reached."""
+    try:
+        return set(django_rq.get_queue(QUEUE).job_ids)
+    except (RedisError, OSError) as error:
+        log.warning("queue unreachable: %s", error)
+        return set()

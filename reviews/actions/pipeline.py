@@ -137,21 +137,29 @@ def withdraw(*, actor, attempt_id: int) -> Attempt:
 
 
 def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dict[str, int]:
-    """Free the claims of silent workers and wake every waiting job again; returns how many by status."""
+    """Free the claims of silent workers and wake what waits without a job; returns how many by status."""
     found: dict[str, int] = dict.fromkeys((status.value for status in WORKING), 0)
-    before = timezone.now() - older_than
-    for attempt in Attempt.objects.stalled(before).order_by("pk").iterator():
-        with transaction.atomic():
-            rows = Attempt.objects.filter(
-                pk=attempt.pk,
-                status=attempt.status,
-                claimed_by=attempt.claimed_by,
-                claimed_at=attempt.claimed_at,
-            )
-            if rows.update(claimed_by="", claimed_at=None, updated_at=timezone.now()) != 1:
-                continue
-            if attempt.claimed_by:
-                record(attempt, "claim_freed", actor=actor, before=None, after={"status": attempt.status})
-            queue.wake(attempt.state, attempt.pk)
-            found[attempt.status] += 1
+    queued = queue.queued()
+    for attempt in Attempt.objects.stalled(timezone.now() - older_than).order_by("pk").iterator():
+        lost = queue.id_of(queue.JOB_OF[attempt.state], attempt.pk) not in queued
+        if attempt.claimed_by or lost:
+            found[attempt.status] += _find_again(attempt, actor=actor, wake=lost)
     return found
+
+
+@transaction.atomic
+def _find_again(attempt: Attempt, *, actor, wake: bool) -> bool:
+    """Free the claim on an attempt and wake its job; False when its worker was faster."""
+    rows = Attempt.objects.filter(
+        pk=attempt.pk,
+        status=attempt.status,
+        claimed_by=attempt.claimed_by,
+        claimed_at=attempt.claimed_at,
+    )
+    if rows.update(claimed_by="", claimed_at=None, updated_at=timezone.now()) != 1:
+        return False
+    if attempt.claimed_by:
+        record(attempt, "claim_freed", actor=actor, before=None, after={"status": attempt.status})
+    if wake:
+        queue.wake(attempt.state, attempt.pk)
+    return True

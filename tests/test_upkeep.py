@@ -1,0 +1,60 @@
+"""The upkeep: what got lost is found again, and looking for it makes no work of its own."""
+
+from datetime import timedelta
+
+import django_rq
+import pytest
+import redis
+from django.utils import timezone
+from rq import Queue
+
+from qcsite.supervisor import Supervisor, queue_answers, queue_child
+from reviews import actions, queue
+from reviews.models import Attempt
+from reviews.queue import enqueue
+from reviews.states import Status
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """A queue of its own, to which jobs are really given."""
+    supervisor, place = Supervisor([]), tmp_path / "q"
+    supervisor.start(queue_child(place, tmp_path / "queue"))
+    supervisor.wait_until(lambda: queue_answers(f"unix://{place}"), "the queue")
+    jobs = Queue(queue.QUEUE, connection=redis.Redis.from_url(f"unix://{place}"))
+    monkeypatch.setattr(django_rq, "get_queue", lambda name: jobs)
+    monkeypatch.setattr(queue, "enqueue", enqueue)
+    yield jobs
+    supervisor.stop()
+
+
+@pytest.fixture
+def upkeep(django_capture_on_commit_callbacks):
+    """One round after a long silence; returns how many were found."""
+
+    def round_() -> int:
+        silent = timezone.now() - timedelta(minutes=10)
+        Attempt.objects.update(updated_at=silent)
+        Attempt.objects.exclude(claimed_by="").update(claimed_at=silent)
+        with django_capture_on_commit_callbacks(execute=True):
+            return sum(actions.requeue_stalled().values())
+
+    return round_
+
+
+def test_what_waits_has_one_job_and_a_lost_one_is_given_again(make, jobs, upkeep):
+    waiting = [make(status) for status in (Status.TO_DEFACE, Status.TO_RENDER, Status.TO_CLASSIFY)]
+    names = {f"{kind}-{attempt.pk}" for kind, attempt in zip(queue.KIND_OF.values(), waiting, strict=True)}
+    assert [upkeep(), upkeep()] == [3, 0]
+    assert sorted(jobs.job_ids) == sorted(names)
+    jobs.empty()
+    assert upkeep() == 3
+    broken = jobs.fetch_job(f"render-{waiting[1].pk}")
+    jobs.remove(broken)
+    broken.set_status("failed")
+    jobs.failed_job_registry.add(broken)
+    assert [upkeep(), upkeep()] == [1, 0]
+    assert sorted(jobs.job_ids) == sorted(names)
+    assert jobs.fetch_job(broken.id).get_status() == "queued"
