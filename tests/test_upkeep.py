@@ -8,11 +8,13 @@ import redis
 from django.utils import timezone
 from rq import Queue
 
+from inference.jobs import _claim_batch
 from qcsite.supervisor import Supervisor, queue_answers, queue_child
 from reviews import actions, queue
 from reviews.models import Attempt
 from reviews.queue import enqueue
 from reviews.states import Status
+from tests.conftest import deface, now
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +33,7 @@ def jobs(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def upkeep(django_capture_on_commit_callbacks):
+def upkeep(jobs, django_capture_on_commit_callbacks):
     """One round after a long silence; returns how many were found."""
 
     def round_() -> int:
@@ -58,3 +60,41 @@ def test_what_waits_has_one_job_and_a_lost_one_is_given_again(make, jobs, upkeep
     assert [upkeep(), upkeep()] == [1, 0]
     assert sorted(jobs.job_ids) == sorted(names)
     assert jobs.fetch_job(broken.id).get_status() == "queued"
+
+
+def lose(*attempts, times=1, upkeep):
+    """One job takes them all and is killed."""
+    for _ in range(times):
+        for attempt in attempts:
+            assert actions.claim(attempt.pk, Status(attempt.status), worker="killed") is not None
+        upkeep()
+
+
+def test_what_is_killed_again_and_again_becomes_an_error(make, cast, upkeep):
+    attempt = make(Status.TO_RENDER)
+    for _ in range(2):
+        lose(attempt, times=2, upkeep=upkeep)
+        assert (now(attempt).status, now(attempt).claimed_by) == (Status.TO_RENDER, "")
+        lose(attempt, upkeep=upkeep)
+        broken = now(attempt)
+        assert (broken.status, broken.error_code, broken.error_from) == ("error", "killed", "to_render")
+        assert "killed, perhaps because memory ran out" in broken.error_text
+        assert upkeep() == 0
+        actions.retry(actor=cast.manager, attempt_id=attempt.pk)
+
+
+def test_an_attempt_that_went_on_is_counted_anew(make, upkeep):
+    attempt = make(Status.TO_DEFACE)
+    lose(attempt, times=2, upkeep=upkeep)
+    attempt = deface(now(attempt))
+    lose(attempt, times=2, upkeep=upkeep)
+    assert now(attempt).status == Status.TO_RENDER
+
+
+def test_what_a_batch_was_lost_with_is_not_taken_by_the_next(make, upkeep):
+    bad, neighbour, fresh = (make(Status.TO_CLASSIFY) for _ in range(3))
+    lose(bad, neighbour, upkeep=upkeep)
+    taken = _claim_batch([bad.pk], "again")
+    assert {attempt.pk for attempt in taken} == {bad.pk, fresh.pk}
+    assert upkeep() == 2
+    assert [attempt.pk for attempt in _claim_batch([neighbour.pk], "alone")] == [neighbour.pk]

@@ -1,6 +1,6 @@
 """What background jobs do to an attempt, and what a manager does when one broke."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
@@ -17,10 +17,15 @@ from reviews.actions.core import (
     record,
     require_manager,
 )
-from reviews.models import Attempt
+from reviews.models import Attempt, AuditEvent
 from reviews.states import RETRY_EVENT, WORKING, Event, Status
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
+CLAIMS_LOST = 3  # then it is the attempt that ends its workers
+KILLED = (
+    f"its job ended {CLAIMS_LOST} times without a word: it was killed, perhaps because memory ran out, "
+    "or stopped together with the site"
+)
 ERROR_TEXT_LENGTH = 2000
 
 
@@ -149,17 +154,36 @@ def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dic
 
 @transaction.atomic
 def _find_again(attempt: Attempt, *, actor, wake: bool) -> bool:
-    """Free the claim on an attempt and wake its job; False when its worker was faster."""
+    """Free the claim on an attempt and wake its job; False when its worker was faster, or it is given up."""
     rows = Attempt.objects.filter(
         pk=attempt.pk,
         status=attempt.status,
         claimed_by=attempt.claimed_by,
         claimed_at=attempt.claimed_at,
     )
-    if rows.update(claimed_by="", claimed_at=None, updated_at=timezone.now()) != 1:
+    if rows.update(claimed_by="", claimed_at=_apart(attempt), updated_at=timezone.now()) != 1:
         return False
-    if attempt.claimed_by:
-        record(attempt, "claim_freed", actor=actor, before=None, after={"status": attempt.status})
+    if attempt.claimed_by and not _freed(attempt, actor):
+        return False
     if wake:
         queue.wake(attempt.state, attempt.pk)
+    return True
+
+
+def _apart(attempt: Attempt) -> datetime | None:
+    """A claim that has run out, for what a batch was lost with: its own job may take it, no other batch does."""
+    if not attempt.claimed_by:
+        return attempt.claimed_at
+    return timezone.now() - CLAIM_TIMEOUT if attempt.state is Status.TO_CLASSIFY else None
+
+
+def _freed(attempt: Attempt, actor) -> bool:
+    """Note that a claim was freed; False when that happened too often, and the attempt is in ERROR now."""
+    events = AuditEvent.objects.filter(object_kind="attempt", object_id=attempt.pk).order_by("-seq")
+    latest = list(events.values_list("action", flat=True)[: CLAIMS_LOST - 1])
+    if latest == ["claim_freed"] * (CLAIMS_LOST - 1):
+        attempt.claimed_by = ""
+        report_error(actor=actor, attempt=attempt, code="killed", text=f"{attempt.scan.name}: {KILLED}")
+        return False
+    record(attempt, "claim_freed", actor=actor, before=None, after={"status": attempt.status})
     return True
