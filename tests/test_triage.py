@@ -82,6 +82,57 @@ def test_the_models_own_word_on_ears_goes_first(make, model, cast, dataset):
     assert now(attempt).status == Status.FAILED
 
 
+def seen(make, model, with_ears):
+    """An attempt that is a sure pass without ears, and this with them."""
+    attempt = make(Status.TO_CLASSIFY)
+    finding = actions.Finding(SURE, with_ears=with_ears, in_distribution=True, render_version=RENDER)
+    return actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+
+
+def configure(cast, dataset, callbacks, **settings):
+    with callbacks(execute=True):
+        actions.configure_dataset(actor=cast.owner, dataset=dataset, **settings)
+
+
+def test_another_standard_routes_anew_what_is_undecided(
+    make, model, cast, dataset, django_capture_on_commit_callbacks
+):
+    waiting, less_sure = seen(make, model, UNCLEAR), seen(make, model, {**SURE, "pass": 0.98, "face": 0.015})
+    held, passed = seen(make, model, UNCLEAR), seen(make, model, UNCLEAR)
+    judge(cast.reviewer, passed)
+    actions.lease_one(actor=cast.colleague, attempt_id=held.pk, mode="verify")
+    everything = waiting, less_sure, held, passed
+    configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=True)
+    assert [now(a).status for a in everything] == ["refer", "verify", "verify", "passed"]
+    assert [now(a).confidence for a in (waiting, less_sure)] == [0.6, 0.98]
+    actions.release_leases(actor=cast.colleague)
+    actions.retriage()  # what the upkeep does
+    assert now(held).status == Status.REFER
+    configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=False)
+    assert [now(a).status for a in everything] == ["verify", "verify", "verify", "passed"]
+    assert now(less_sure).confidence == SURE["pass"]
+
+
+def test_another_setting_or_another_dataset_routes_nothing_anew(
+    make, model, cast, dataset, enqueued, django_capture_on_commit_callbacks
+):
+    attempt = seen(make, model, UNCLEAR)
+    other = actions.create_dataset(actor=cast.owner, slug="other")
+    configure(cast, other, django_capture_on_commit_callbacks, ears_required=True)
+    configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=False, max_attempts=3)
+    assert now(attempt).status == Status.VERIFY
+    assert now(attempt).triaged_under is not None
+    assert TriageRecord.objects.filter(attempt=attempt).count() == 1
+
+
+def test_a_standard_that_changes_under_a_job_counts(make, model, cast, dataset):
+    attempt = make(Status.TO_CLASSIFY)  # claimed by a worker before the change
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)
+    finding = actions.Finding(SURE, with_ears=UNCLEAR, in_distribution=True, render_version=RENDER)
+    actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+    assert now(attempt).status == Status.REFER
+
+
 def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
     waiting, passed, held, doubted = make(), make(), make(), make()
     judge(cast.reviewer, passed)

@@ -9,7 +9,10 @@ from django.utils import timezone
 
 from reviews import audit
 from reviews.actions.core import NotAllowed, Refused, require_role
-from reviews.models import ApiToken, Assignment, Dataset, Membership, Role
+from reviews.actions.cutoffs import active_thresholds
+from reviews.actions.versions import _route_anew
+from reviews.models import ApiToken, Assignment, Attempt, Dataset, Membership, Role
+from reviews.states import UNDECIDED
 
 CONFIGURABLE = (
     "title",
@@ -37,7 +40,10 @@ def create_dataset(*, actor, slug: str, title: str = "", **settings) -> Dataset:
 
 @transaction.atomic
 def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
-    """Change a dataset's standard or way of working; the title is not part of the trail."""
+    """Change a dataset's standard or way of working; the title is not part of the trail.
+
+    Under another standard what is undecided is routed anew, as with new cut-offs.
+    """
     require_role(actor, dataset.pk, [Role.ADMIN])
     unknown = set(settings) - set(CONFIGURABLE)
     if unknown:
@@ -50,6 +56,9 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
     fresh.save()
     after = _settings_of(fresh)
     _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
+    if after["ears_required"] != before["ears_required"]:
+        Attempt.objects.filter(dataset=fresh, status__in=UNDECIDED).update(triaged_under=None)
+        transaction.on_commit(lambda: _route_anew(active_thresholds(), actor))
     return fresh
 
 

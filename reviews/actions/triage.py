@@ -1,4 +1,4 @@
-"""What the model said routes an attempt by the cut-offs; new cut-offs route anew what is undecided."""
+"""What the model said routes an attempt by the cut-offs; new cut-offs or standards route anew what is undecided."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,6 +54,7 @@ def record_prediction(
     *, actor, attempt: Attempt, model: ModelVersion, finding: Finding, saliency: Sequence[str] = ()
 ) -> Attempt:
     """Save what the model said and route the attempt by the active cut-offs; `saliency` names its pictures."""
+    attempt.dataset.refresh_from_db(fields=["ears_required"])  # the standard may have changed since the claim
     prediction = _save_prediction(attempt, model, finding)
     where = {"claimed_by": attempt.claimed_by}
     attempt.view_names = [name for name in attempt.view_names if not name.startswith(SALIENCY)] + [*saliency]
@@ -82,19 +83,25 @@ def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, ac
     """Triage one attempt inside the caller's transaction; a confident failure gets its next attempt."""
     decision = decide(attempt, prediction, cutoffs.cutoffs)
     _keep(attempt, prediction, cutoffs, decision)
-    standard = probabilities_of(prediction, attempt.dataset.ears_required)
     noted = {"prediction": prediction.pk, "threshold_set": cutoffs.version, "reason": decision.reason.value}
     changes = {
         "route": decision.route.value,
         "route_reason": decision.reason.value,
-        "confidence": standard["pass"] if standard and sound(standard) else 0.0,
+        "confidence": confidence_of(attempt, prediction),
         "triaged_under": cutoffs,
         "view_names": attempt.view_names,
     }
     advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, **changes)
+    standard = probabilities_of(prediction, attempt.dataset.ears_required)
     if decision.route is Route.FAIL and standard:
         follow_up(attempt, max(FAILURES, key=standard.__getitem__), actor=actor)
     return attempt
+
+
+def confidence_of(attempt: Attempt, prediction: Prediction) -> float:
+    """p(pass) under the dataset's standard; 0 where it is not known."""
+    standard = probabilities_of(prediction, attempt.dataset.ears_required)
+    return standard["pass"] if standard and sound(standard) else 0.0
 
 
 def decide(attempt: Attempt, prediction: Prediction, policy: ThresholdPolicy) -> Triage:
@@ -143,7 +150,7 @@ def retriageable():
 
 
 def retriage(*, actor=None) -> dict[str, int]:
-    """Route undecided attempts under the active cut-offs; repeatable, resumes after an interruption.
+    """Route undecided attempts under the active cut-offs and today's standard; repeatable, resumes after an interruption.
 
     In short transactions: reviewers go on judging meanwhile.
     """
@@ -199,13 +206,14 @@ def _record(
 
 
 def _stay(staying: list[tuple[Attempt, Prediction, Triage]], cutoffs: ThresholdSet) -> None:
-    """The routes are the same; the new cut-offs and reasons are kept with them."""
+    """The routes are the same; the new cut-offs, the reasons and p(pass) under the standard are kept with them."""
     TriageRecord.objects.bulk_create(_record(*pair, cutoffs, decision) for *pair, decision in staying)
-    for reason in {decision.reason.value for *_, decision in staying}:
-        ids = [attempt.pk for attempt, _, decision in staying if decision.reason.value == reason]
-        Attempt.objects.filter(pk__in=ids, status__in=UNDECIDED).update(
-            triaged_under=cutoffs, route_reason=reason
-        )
+    for attempt, prediction, decision in staying:
+        attempt.triaged_under, attempt.route_reason = cutoffs, decision.reason.value
+        attempt.confidence = confidence_of(attempt, prediction)
+    undecided = Attempt.objects.filter(status__in=UNDECIDED)
+    changed = ["triaged_under", "route_reason", "confidence"]
+    undecided.bulk_update([attempt for attempt, *_ in staying], changed)
 
 
 def _save_prediction(
