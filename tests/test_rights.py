@@ -5,7 +5,7 @@ import pytest
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Dataset, Membership, Mode, Role, Scan
 from reviews.states import Status
-from tests.conftest import judge, now
+from tests.conftest import bring, judge, now
 
 pytestmark = pytest.mark.django_db
 EVERYBODY = ("owner", "manager", "reviewer", "pipeline", "stranger", "root")
@@ -85,6 +85,32 @@ def test_a_redefacing_can_be_ordered_by_hand(make, cast):
     judge(cast.reviewer, alone, "face")
     with pytest.raises(actions.Refused, match="No original"):
         actions.order_redeface(actor=cast.manager, attempt_id=alone.pk)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_failure_whose_next_attempt_is_withdrawn_needs_a_person(make, cast, broken):
+    first = make()
+    judge(cast.reviewer, first, "face")
+    second = first.scan.attempts.get(number=2)
+    if broken:
+        actions.report_error(actor=None, attempt=second, code="broken", text="it broke")
+    actions.withdraw(actor=cast.manager, attempt_id=second.pk)
+    assert [now(first).status, now(second).status] == [Status.NEEDS_PERSON, Status.WITHDRAWN]
+    events = AuditEvent.objects.order_by("-seq")[:2]
+    assert [(e.action, e.object_id) for e in events] == [("exhausted", first.pk), ("withdrawn", second.pk)]
+    third = actions.order_redeface(actor=cast.manager, attempt_id=first.pk, plan="smaller")
+    assert (third.number, now(first).status) == (3, Status.FAILED)
+
+
+def test_withdrawing_what_a_person_was_asked_about_leaves_earlier_failures(make, cast, dataset, model):
+    first = make()
+    judge(cast.reviewer, first, "face")
+    Dataset.objects.filter(pk=dataset.pk).update(max_attempts=2)
+    second = bring(first.scan.attempts.get(number=2), Status.VERIFY, model)
+    judge(cast.reviewer, second, "face")
+    assert now(second).status == Status.NEEDS_PERSON
+    actions.withdraw(actor=cast.manager, attempt_id=second.pk)
+    assert [now(first).status, now(second).status] == [Status.FAILED, Status.WITHDRAWN]
 
 
 def test_settings_are_checked_and_in_the_trail(cast, dataset):

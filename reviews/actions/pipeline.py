@@ -135,10 +135,15 @@ def order_redeface(*, actor, attempt_id: int, plan: str = STANDARD) -> Attempt:
 
 @transaction.atomic
 def withdraw(*, actor, attempt_id: int) -> Attempt:
-    """A manager sets aside an attempt that cannot be helped."""
+    """A manager sets aside an attempt that cannot be helped; the failure that it was to mend needs a person."""
     attempt = get_attempt(attempt_id)
     require_manager(actor, attempt.dataset_id)
-    return advance(attempt, Event.WITHDRAWN, actor=actor)
+    given_up = attempt.state is Status.NEEDS_PERSON  # the person asked gives the whole scan up
+    advance(attempt, Event.WITHDRAWN, actor=actor)
+    last = attempt.scan.attempts.exclude(status=Status.WITHDRAWN).order_by("-number").first()
+    if last is not None and last.state is Status.FAILED and not given_up:
+        advance(last, Event.EXHAUSTED, actor=actor, noted={"withdrawn": attempt.pk})
+    return attempt
 
 
 def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dict[str, int]:
