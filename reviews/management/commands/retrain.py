@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from reviews import actions, learning
 from reviews.models import Dataset, FrozenCase, ModelVersion
+from reviews.standard import ears_counted
 
 NETWORK_FILE = "network.npz"
 ADJUDICATED_WEIGHT = 2.0
@@ -112,9 +114,17 @@ def cases_of(slugs: list[str]) -> Iterator[tuple[Path, str, tuple[int, int, int]
     unknown = set(slugs) - {dataset.slug for dataset in datasets}
     if unknown:
         raise CommandError(f"there is no dataset '{min(unknown)}'")
+    standard = cache(ears_counted)
     for attempt, found, part in learning.to_learn_from(datasets):
         stored = attempt.views_path / NETWORK_FILE
         if stored.exists():
-            ears = attempt.dataset.ears_required
-            answers = learning.attributes_of(found.klass, found.reasons, ears_required=ears)
+            counted = standard(attempt.dataset)
+            answers = answers_under(found, {counted(verdict.created_at) for verdict in attempt.decisions})
             yield stored, part, answers, ADJUDICATED_WEIGHT if found.adjudicated else 1.0
+
+
+def answers_under(found: learning.Agreed, standards: set[bool]) -> tuple[int, int, int]:
+    """(face, ears, brain) under the standards people judged by; -1 where they tell different things."""
+    told = [learning.attributes_of(found.klass, found.reasons, ears_required=ears) for ears in standards]
+    face, ears, brain = (said[0] if len(set(said)) == 1 else -1 for said in zip(*told, strict=True))
+    return face, ears, brain

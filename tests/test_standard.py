@@ -1,0 +1,90 @@
+"""Verdicts count under the standard of their day: what was said of faces alone says nothing of ears."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.utils import timezone
+
+from reviews import actions, learning
+from reviews.actions.frozen import _known
+from reviews.learning import Agreed
+from reviews.management.commands.retrain import answers_under, cases_of
+from reviews.models import Verdict
+from reviews.standard import ears_counted
+from reviews.states import Status
+from tests.conftest import judge
+
+pytestmark = pytest.mark.django_db
+
+
+def switch(cast, dataset, ears):
+    dataset.refresh_from_db()
+    return actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=ears)
+
+
+def said_yesterday(user, attempt, klass):
+    Verdict.objects.create(
+        attempt=attempt,
+        user=user,
+        klass=klass,
+        mode="visual",
+        nonce=f"yesterday {attempt.pk}",
+        status_before=attempt.status,
+        created_at=timezone.now() - timedelta(days=1),
+    )
+
+
+def test_the_trail_tells_the_standard_of_any_time(cast, dataset):
+    before = timezone.now() - timedelta(days=1)
+    assert ears_counted(dataset)(before) is False
+    dataset = switch(cast, dataset, True)
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, max_attempts=3)
+    later = timezone.now() + timedelta(days=1)
+    assert (ears_counted(dataset)(before), ears_counted(dataset)(later)) == (False, True)
+    dataset = switch(cast, dataset, False)
+    assert (ears_counted(dataset)(before), ears_counted(dataset)(later)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("klass", "reasons", "standards", "expected"),
+    [
+        ("pass", (), {True}, (0, 0, 0)),
+        ("pass", (), {False}, (0, -1, 0)),
+        ("pass", (), {True, False}, (0, -1, 0)),
+        ("face", (), {True, False}, (-1, -1, 0)),
+        ("both", ("nose",), {True, False}, (1, -1, 1)),
+    ],
+)
+def test_what_verdicts_of_two_standards_tell(klass, reasons, standards, expected):
+    assert answers_under(Agreed(klass, frozenset(reasons), True), standards) == expected
+
+
+@pytest.fixture
+def old_and_new(make, cast, dataset, settings, tmp_path, monkeypatch):
+    """A pass from before ears counted and one from after, both with stored projections."""
+    monkeypatch.setattr(learning, "part_of", lambda subject: "train")
+    settings.DATA_DIR = tmp_path
+    old, new = make(Status.REFER), make(Status.REFER)
+    said_yesterday(cast.reviewer, old, "pass")
+    switch(cast, dataset, True)
+    judge(cast.reviewer, new, "pass", mode="visual")
+    for attempt in (old, new):
+        attempt.views_path.mkdir(parents=True)
+        (attempt.views_path / "network.npz").write_bytes(b"")
+    return SimpleNamespace(old=old, new=new)
+
+
+def test_nothing_is_learnt_of_ears_from_before_they_counted(old_and_new):
+    answers = {path.parent: answers for path, _, answers, _ in cases_of([])}
+    assert answers == {old_and_new.old.views_path: (0, -1, 0), old_and_new.new.views_path: (0, 0, 0)}
+
+
+def test_no_class_of_another_standard_is_frozen(old_and_new, cast, dataset):
+    dataset.refresh_from_db()
+    assert [case.attempt for case in _known(dataset)] == [old_and_new.new]
+    judge(cast.colleague, old_and_new.old, "face", mode="visual")  # seen again under the new standard
+    assert {case.attempt_id: case.truth for case in _known(dataset)} == {
+        old_and_new.old.pk: "face",
+        old_and_new.new.pk: "pass",
+    }
