@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from inference import checkpoint
 from reviews import actions, shadow
 from reviews.models import AuditEvent, FrozenCase, FrozenSet, ModelVersion
 from reviews.promotion import Answer, figures, objection
@@ -104,7 +105,7 @@ def put_to_test(candidate, model, new=GOOD, old=GOOD):
 
 @pytest.mark.django_db
 def test_with_evidence_an_administrator_promotes_and_nothing_decided_moves(
-    make, cast, model, candidate, frozen
+    make, cast, model, candidate, frozen, monkeypatch
 ):
     waiting, passed = make(), make()
     judge(cast.reviewer, passed)
@@ -123,6 +124,7 @@ def test_with_evidence_an_administrator_promotes_and_nothing_decided_moves(
     assert AuditEvent.objects.get(action="model_tested").after["false_pass"] == [0, 20]
     model.refresh_from_db()
     assert model.state == ModelVersion.State.RETIRED
+    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: model.version)
     assert actions.promote_model(actor=cast.root, model=model) == 0  # and back again
 
 
@@ -154,6 +156,23 @@ def test_without_evidence_nobody_promotes(cast, model, candidate, frozen):
     model.refresh_from_db()
     assert model.state == ModelVersion.State.CURRENT
     refused(cast, model, "it is the current model")
+
+
+@pytest.mark.django_db
+def test_nobody_goes_back_to_weights_that_came_with_earlier_software(cast, model):
+    newer = actions.register_model(
+        actor=None,
+        version=checkpoint.file_hash(checkpoint.DEFAULT)[:16],
+        render_version=RENDER,
+        class_order=list(CLASSES),
+    )
+    actions.adopt_model(actor=None, model=newer)
+    model.refresh_from_db()
+    refused(cast, model, "came with another version of the software")
+    newer.refresh_from_db()
+    assert newer.state == ModelVersion.State.CURRENT
+    ModelVersion.objects.filter(pk=newer.pk).update(state=ModelVersion.State.RETIRED)
+    assert actions.objection_to(ModelVersion.objects.get(pk=newer.pk)) == ""
 
 
 def refused(cast, candidate, reason):
@@ -215,7 +234,8 @@ def test_the_models_page_is_for_administrators(browse, cast, model, candidate, f
 
 
 @pytest.mark.django_db
-def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, candidate, frozen):
+def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, candidate, frozen, monkeypatch):
+    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: model.version)
     attempt = make()
     actions.record_shadow(
         attempt=attempt,
@@ -238,3 +258,7 @@ def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, ca
     assert "second is the current model. Undecided scans to be classified again: 1" in answer
     assert now(attempt).status == Status.TO_CLASSIFY
     assert "Go back to this model" in answer
+    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: "newer")
+    upgraded = client.get(page).content.decode()
+    assert "came with another version of the software" in upgraded
+    assert "Go back to this model" not in upgraded

@@ -1,5 +1,8 @@
 """A candidate is tested on the frozen sets, and takes over only when it is no worse than the current model."""
 
+import hashlib
+
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,6 +15,7 @@ from reviews.models import ModelVersion
 from reviews.promotion import FIGURES, Figures, objection
 
 TESTED = "frozen"  # the key in ModelVersion.metrics
+SHIPPED = settings.BASE_DIR / "inference" / "weights" / "default.onnx"  # the web process imports no network
 
 
 @transaction.atomic
@@ -46,6 +50,8 @@ def objection_to(model: ModelVersion) -> str:
     """Why this model may not be promoted now; '' when it may. What has served before may serve again."""
     if model.state == ModelVersion.State.CURRENT:
         return "it is the current model"
+    if not model.weights_path and model.version != shipped_version():
+        return "its weights came with another version of the software and are not here any more"
     if model.state == ModelVersion.State.RETIRED:
         return ""
     tested = model.metrics.get(TESTED)
@@ -60,6 +66,13 @@ def objection_to(model: ModelVersion) -> str:
     ).exists():
         return "another model has become current since it was tested; test it again"
     return objection(tested["candidate"], tested["current"])
+
+
+def shipped_version() -> str:
+    """The version of the weights that come with the software, as a worker knows it; '' where the file is missing."""
+    if not SHIPPED.is_file():
+        return ""
+    return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:16]
 
 
 def promote_model(*, actor, model: ModelVersion) -> int:
