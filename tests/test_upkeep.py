@@ -5,16 +5,20 @@ from datetime import timedelta
 import django_rq
 import pytest
 import redis
+from django.core.management import call_command
+from django.db import transaction
 from django.utils import timezone
 from rq import Queue
 
 from inference.jobs import _claim_batch
 from qcsite.supervisor import Supervisor, queue_answers, queue_child
 from reviews import actions, queue
-from reviews.models import Attempt
+from reviews.actions.versions import switch_model
+from reviews.models import Attempt, ModelVersion
 from reviews.queue import enqueue
 from reviews.states import Status
-from tests.conftest import deface, now
+from reviews.thresholds import CLASSES
+from tests.conftest import RENDER, classify, deface, now
 
 pytestmark = pytest.mark.django_db
 
@@ -98,3 +102,47 @@ def test_what_a_batch_was_lost_with_is_not_taken_by_the_next(make, upkeep):
     assert {attempt.pk for attempt in taken} == {bad.pk, fresh.pk}
     assert upkeep() == 2
     assert [attempt.pk for attempt in _claim_batch([neighbour.pk], "alone")] == [neighbour.pk]
+
+
+@pytest.fixture
+def promoted(model):
+    """Make a new model the current one; the job that has it classify what is undecided gets lost."""
+
+    def made(version: str) -> ModelVersion:
+        new = actions.register_model(
+            actor=None, version=version, render_version=RENDER, class_order=list(CLASSES)
+        )
+        with transaction.atomic():
+            switch_model(None, new)
+        return new
+
+    return made
+
+
+def test_a_promotion_whose_job_got_lost_is_completed(make, promoted, jobs):
+    waiting, passed = make(), make(Status.REFER)
+    Attempt.objects.filter(pk=passed.pk).update(status=Status.PASSED)
+    new = promoted("n" * 64)
+    call_command("requeue_stalled")
+    assert [now(waiting).status, now(passed).status] == ["to_classify", "passed"]
+    classify(now(waiting), new)
+    call_command("requeue_stalled")
+    assert now(waiting).status == Status.VERIFY
+
+
+def test_a_model_without_usable_weights_is_asked_once(make, promoted, jobs):
+    attempt = make()
+    for version in "no":
+        promoted(version * 64)
+        call_command("requeue_stalled")
+        actions.record_no_prediction(actor=None, attempt=now(attempt))
+        call_command("requeue_stalled")
+        assert now(attempt).status == Status.REFER
+
+
+def test_without_a_model_nothing_is_classified_again(make, jobs):
+    attempt = make(Status.TO_CLASSIFY)
+    ModelVersion.objects.all().delete()
+    actions.record_no_prediction(actor=None, attempt=attempt)
+    call_command("requeue_stalled")
+    assert now(attempt).status == Status.REFER

@@ -1,13 +1,15 @@
 """What an administrator changes for everybody: cut-offs and models; undecided attempts follow."""
 
+from datetime import datetime
+
 from django.db import transaction
-from django.db.models import Max, OuterRef, Q, Subquery
+from django.db.models import Exists, Max, OuterRef, Q, Subquery
 
 from reviews import audit, queue
 from reviews.actions.core import NotAllowed, StaleState, advance
 from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
 from reviews.actions.triage import retriage, retriageable
-from reviews.models import ModelVersion, Prediction, ThresholdSet
+from reviews.models import AuditEvent, ModelVersion, Prediction, ThresholdSet, TriageRecord
 from reviews.states import Event
 from reviews.thresholds import ThresholdPolicy
 
@@ -104,7 +106,7 @@ def switch_model(actor, model: ModelVersion) -> None:
 
 
 def classify_anew(actor, model: ModelVersion) -> int:
-    """A few undecided attempts at once, many in the background; returns how many there are."""
+    """A few undecided attempts at once, many in the background; returns how many. requeue_stalled finds the rest."""
     waiting = _of_another_model().count()
     if waiting <= AT_ONCE:
         return reclassify(actor=actor)
@@ -129,11 +131,26 @@ def reclassify(*, actor=None) -> int:
 
 
 def _of_another_model():
-    """Undecided attempts, free to be moved, that the current model has not classified."""
+    """Undecided attempts, free to be moved, that the current model has neither classified nor failed to classify."""
+    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).first()
+    if current is None:
+        return retriageable().none()
     said = Prediction.objects.filter(attempt=OuterRef("pk"), shadow=False).order_by("-pk")
-    current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).values("pk")[:1]
     rows = retriageable().annotate(seen_by=Subquery(said.values("model_version")[:1]))
-    return rows.filter(Q(seen_by__isnull=True) | ~Q(seen_by=Subquery(current)))
+    failed = TriageRecord.objects.filter(attempt=OuterRef("pk"), prediction=None)
+    return rows.filter(
+        Q(seen_by__isnull=True) | ~Q(seen_by=current.pk),
+        ~Exists(failed.filter(created_at__gte=_since(current))),
+    )
+
+
+def _since(model: ModelVersion) -> datetime:
+    """When the current model became it; without usable weights it is not asked twice for the same attempt."""
+    events = AuditEvent.objects.filter(
+        object_kind="model_version", object_id=model.pk, action="model_activated"
+    )
+    last = events.order_by("-seq").first()
+    return datetime.fromisoformat(last.at) if last else model.created_at
 
 
 @transaction.atomic
