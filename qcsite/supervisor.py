@@ -22,6 +22,7 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 POLL_SECONDS = 0.25
 START_SECONDS = 60
 LONGEST_PAUSE = 30.0
+STEADY_SECONDS = 300  # after these a child that ends is started again as soon as at first
 
 
 class SupervisorError(Exception):
@@ -41,9 +42,11 @@ class Child:
     process: subprocess.Popen | None = None
     failures: int = 0
     not_before: float = 0.0
+    started: float = 0.0
 
     def start(self) -> None:
         """Start it in a session of its own, so that the terminal's Ctrl-C reaches the supervisor alone."""
+        self.started = time.monotonic()
         self.process = subprocess.Popen(
             self.argv,
             env={**os.environ, **self.environment},
@@ -53,6 +56,13 @@ class Child:
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
+
+    def pause_after_end(self) -> float:
+        """Count an end; the seconds to wait before the next start, twice as many after each quick end."""
+        if time.monotonic() - self.started > STEADY_SECONDS:
+            self.failures = 0
+        self.failures += 1
+        return min(2.0 ** min(self.failures - 1, 10), LONGEST_PAUSE)
 
     @property
     def running(self) -> bool:
@@ -135,8 +145,7 @@ class Supervisor:
             return
         now = time.monotonic()
         if child.process is not None:
-            child.failures += 1
-            pause = min(2.0 ** (child.failures - 1), LONGEST_PAUSE)
+            pause = child.pause_after_end()
             log.warning("%s ended with %s; again in %g s", child.name, child.process.returncode, pause)
             child.process, child.not_before = None, now + pause
         if now >= child.not_before:

@@ -13,6 +13,7 @@ import pytest
 
 from qcsite import site
 from qcsite.supervisor import (
+    STEADY_SECONDS,
     Child,
     Lock,
     Supervisor,
@@ -84,6 +85,14 @@ def test_a_child_that_dies_is_started_again(supervised):
     supervised.run()
     assert child.process.pid != first
     assert child.failures >= 1
+
+
+def test_a_child_that_always_dies_is_started_ever_more_slowly_and_never_given_up():
+    child = Child("broken", SLEEPER, started=time.monotonic())
+    assert [child.pause_after_end() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert {child.pause_after_end() for _ in range(2000)} == {30}
+    child.started -= STEADY_SECONDS + 1
+    assert [child.pause_after_end(), child.failures] == [1, 1]
 
 
 def test_work_done_once_is_not_started_again(supervised):
