@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -87,9 +88,10 @@ def _start(supervisor, shape, prepare, announce):
         lambda: queue_answers(settings.QUEUE_URL), f"the queue at {settings.QUEUE_URL}"
     ):
         return
+    if embedded:
+        _free_claims()
     extra = list(prepare())
     connections.close_all()
-    first = 0.0 if embedded else 120.0  # nobody else can be at work on an embedded queue
     for number in range(1, shape.workers + 1):
         supervisor.start(manage_child(f"worker {number}", "work", patience=8.0))
     if collecting.wait() != 0:
@@ -97,10 +99,21 @@ def _start(supervisor, shape, prepare, announce):
     supervisor.start(web_child(shape.host, shape.port, shape.web_processes))
     for child in extra:
         supervisor.start(child)
-    supervisor.start(manage_child("upkeep", "tend", f"--first-older-than={first}", patience=1.0))
+    supervisor.start(manage_child("upkeep", "tend", patience=1.0))
     host = "127.0.0.1" if shape.host == "0.0.0.0" else shape.host
     if supervisor.wait_until(lambda: web_answers(host, shape.port), "the web server"):
         announce()
+
+
+def _free_claims():
+    """What the workers of the last run were at is given to the first new ones, not after minutes of silence.
+
+    Only before there are workers. An `ingest --now` at work meanwhile loses the one step it is at, which is done
+    again; other workers cannot be there, for a queue that is not embedded is left alone.
+    """
+    from reviews import actions
+
+    actions.requeue_stalled(older_than=timedelta())
 
 
 def _collect_static():

@@ -1,6 +1,7 @@
 """The upkeep: what got lost is found again, and looking for it makes no work of its own."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import django_rq
 import pytest
@@ -11,7 +12,8 @@ from django.utils import timezone
 from rq import Queue
 
 from inference.jobs import _claim_batch
-from qcsite.supervisor import Supervisor, queue_answers, queue_child
+from qcsite import site
+from qcsite.supervisor import Child, Supervisor, queue_answers, queue_child
 from reviews import actions, queue
 from reviews.actions.versions import switch_model
 from reviews.models import Attempt, ModelVersion
@@ -146,3 +148,26 @@ def test_without_a_model_nothing_is_classified_again(make, jobs):
     actions.record_no_prediction(actor=None, attempt=attempt)
     call_command("requeue_stalled")
     assert now(attempt).status == Status.REFER
+
+
+@pytest.mark.parametrize(("embedded", "left"), [(True, ""), (False, "of the last run")])
+def test_a_new_start_frees_claims_before_there_are_workers_and_never_again(
+    make, jobs, settings, monkeypatch, embedded, left
+):
+    attempt = make(Status.TO_RENDER)
+    actions.claim(attempt.pk, Status.TO_RENDER, worker="of the last run")
+    settings.QUEUE_URL = f"unix://{settings.QUEUE_SOCKET}" if embedded else "redis://elsewhere"
+    claimed_by, argv = {}, {}
+
+    def start(child):
+        claimed_by[child.name], argv[child.name] = now(attempt).claimed_by, child.argv
+
+    done = SimpleNamespace(wait=lambda: 0)
+    supervisor = SimpleNamespace(start=start, wait_until=lambda ready, what: True)
+    monkeypatch.setattr(site, "_collect_static", lambda: done)
+    monkeypatch.setattr(site, "call_command", lambda *arguments, **options: None)
+    monkeypatch.setattr(site, "queue_child", lambda socket, folder: Child("queue", []))
+    monkeypatch.setattr(site, "connections", SimpleNamespace(close_all=lambda: None))
+    site._start(supervisor, site.Shape(workers=1), tuple, lambda: None)
+    assert claimed_by["worker 1"] == left
+    assert argv["upkeep"][-1] == "tend"

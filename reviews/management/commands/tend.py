@@ -16,19 +16,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser) -> None:
         parser.add_argument("--every", type=float, default=30.0, help="seconds between rounds (default 30)")
-        parser.add_argument(
-            "--first-older-than", type=float, default=120.0, help="seconds of silence in the first round"
-        )
 
     def handle(self, *args, **options) -> None:
         from qcsite.worker import die_with_parent
 
         die_with_parent(signal.SIGTERM)
-        older_than = options["first_older_than"]
         while True:
             try:
-                call_command("requeue_stalled", older_than=older_than, stdout=_Silent())
-                older_than = 120.0
+                call_command("requeue_stalled", stdout=_Silent())
             except DatabaseError as error:
                 self.stderr.write(f"the database did not answer, trying again: {error}")
             self.prune_slices()
