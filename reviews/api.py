@@ -36,7 +36,9 @@ class Token(HttpBearer):
         return user
 
 
-api = NinjaAPI(title="Defacing quality control", version="1", auth=Token(), urls_namespace="api", docs_url=None)
+api = NinjaAPI(
+    title="Defacing quality control", version="1", auth=Token(), urls_namespace="api", docs_url=None
+)
 
 
 class ScanIn(Schema):

@@ -10,7 +10,7 @@ from django.utils import timezone
 from reviews import audit
 from reviews.actions.core import NotAllowed, Refused, require_role
 from reviews.actions.cutoffs import active_thresholds
-from reviews.actions.versions import _route_anew
+from reviews.actions.versions import route_anew
 from reviews.models import ApiToken, Assignment, Attempt, Dataset, Membership, Role
 from reviews.states import UNDECIDED
 
@@ -58,7 +58,7 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
     _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
     if after["ears_required"] != before["ears_required"]:
         Attempt.objects.filter(dataset=fresh, status__in=UNDECIDED).update(triaged_under=None)
-        transaction.on_commit(lambda: _route_anew(active_thresholds(), actor))
+        transaction.on_commit(lambda: route_anew(active_thresholds(), actor))
     return fresh
 
 

@@ -149,11 +149,15 @@ def withdraw(*, actor, attempt_id: int) -> Attempt:
 def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dict[str, int]:
     """Free the claims of silent workers and wake what waits without a job; returns how many by status."""
     found: dict[str, int] = dict.fromkeys((status.value for status in WORKING), 0)
-    queued = queue.queued()
-    for attempt in Attempt.objects.stalled(timezone.now() - older_than).order_by("pk").iterator():
-        lost = queue.id_of(queue.JOB_OF[attempt.state], attempt.pk) not in queued
-        if attempt.claimed_by or lost:
-            found[attempt.status] += _find_again(attempt, actor=actor, wake=lost)
+    queued, stalled = queue.queued(), Attempt.objects.stalled(timezone.now() - older_than)
+    waiting = stalled.order_by("pk").values_list("pk", "status", "claimed_by")
+    for pk, status, worker in waiting.iterator():
+        lost = queue.id_of(queue.JOB_OF[Status(status)], pk) not in queued
+        if not worker and not lost:
+            continue
+        attempt = stalled.filter(pk=pk, status=status).first()
+        if attempt is not None:
+            found[status] += _find_again(attempt, actor=actor, wake=lost)
     return found
 
 

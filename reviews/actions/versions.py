@@ -32,7 +32,7 @@ def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str 
         )
         audit_thresholds(new, "thresholds_saved", actor=actor, before=None)
         switch(new, actor)
-    _route_anew(new, actor)
+    route_anew(new, actor)
     return new
 
 
@@ -41,10 +41,10 @@ def activate_thresholds(*, actor, threshold_set: ThresholdSet) -> None:
     require_permission(actor, "reviews.add_thresholdset")
     with transaction.atomic():
         switch(threshold_set, actor)
-    _route_anew(threshold_set, actor)
+    route_anew(threshold_set, actor)
 
 
-def _route_anew(cutoffs: ThresholdSet, actor) -> None:
+def route_anew(cutoffs: ThresholdSet, actor) -> None:
     """A few attempts at once, many in the background; requeue_stalled goes on where that was cut off."""
     if retriageable()[: AT_ONCE + 1].count() <= AT_ONCE:
         retriage(actor=actor)

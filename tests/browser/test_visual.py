@@ -39,7 +39,9 @@ def test_a_scan_with_a_picture_that_does_not_load_cannot_be_passed(enter, cast, 
     person.page.route("**/axial_orbit.webp", lambda route: route.fulfill(status=200, body=b"no picture"))
     page = person.go("/visual/trial/")
     working(page)
-    page.wait_for_function("[...document.querySelectorAll('#projections img')].every(image => image.complete)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#projections img')].every(image => image.complete)"
+    )
     press(page, "p")
     expect(page.locator("#status")).to_contain_text("did not load")
     assert now(made[0]).status == Status.REFER
