@@ -1,5 +1,6 @@
 """What is known about cut-offs from judged scans, and what they would mean for the waiting ones."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import median
 
@@ -7,7 +8,9 @@ from django.db.models import OuterRef, Subquery
 
 from inference.truth import CLASSES
 from reviews.actions import consequences
-from reviews.models import Attempt, Mode, Prediction, Verdict
+from reviews.actions.triage import under_standard
+from reviews.models import Attempt, Dataset, Mode, Prediction, Verdict
+from reviews.standard import ears_counted
 from reviews.states import UNDECIDED
 from reviews.thresholds import Judged, ThresholdPolicy, predicted_class, sound
 from reviews.thresholds import evidence as figures
@@ -19,18 +22,33 @@ RECENT = 2000
 
 
 def judged_cases() -> list[Judged]:
-    """The latest scans with both a person's verdict and a sound prediction; the person is the truth."""
+    """The latest scans with both a person's verdict and a sound prediction; the person is the truth.
+
+    The prediction is the one under the standard that the person judged by.
+    """
     latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
-    fields = [f"p_{name}" for name in CLASSES]
+    fields = [*(f"p_{name}" for name in CLASSES), "with_ears", "attributes"]
     columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
     decisions = Verdict.objects.standing().filter(kind="decision", gold=False).exclude(mode=Mode.PRACTICE)
-    rows = decisions.annotate(**columns).order_by("-pk").values_list("klass", *columns)[:MOST_CASES]
+    facts = ("klass", "created_at", "attempt__dataset", *columns)
+    standards = {dataset.pk: ears_counted(dataset) for dataset in Dataset.objects.all()}
     cases = []
-    for klass, *values in rows:
-        shares = dict(zip(CLASSES, values, strict=True))
-        if sound(shares):
+    for klass, when, dataset, *said in (
+        decisions.annotate(**columns).order_by("-pk").values_list(*facts)[:MOST_CASES]
+    ):
+        shares = _said(said, ears=standards[dataset](when))
+        if shares and sound(shares):
             cases.append(Judged(shares, klass))
     return cases
+
+
+def _said(values: list, *, ears: bool) -> Mapping[str, float] | None:
+    """The four classes from (p of each class, with_ears, attributes), as asked for."""
+    *chances, stored, attributes = values
+    shares = dict(zip(CLASSES, chances, strict=True))
+    if not ears or None in chances:
+        return shares
+    return under_standard(shares, stored, attributes)
 
 
 def risk_coverage(cases: list[Judged]) -> dict[str, list[float]]:

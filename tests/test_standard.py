@@ -8,12 +8,13 @@ from django.utils import timezone
 
 from reviews import actions, learning
 from reviews.actions.frozen import _known
+from reviews.evidence import judged_cases
 from reviews.learning import Agreed
 from reviews.management.commands.retrain import answers_under, cases_of
-from reviews.models import Verdict
+from reviews.models import Prediction, Verdict
 from reviews.standard import ears_counted
 from reviews.states import Status
-from tests.conftest import judge
+from tests.conftest import judge, now
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +89,25 @@ def test_no_class_of_another_standard_is_frozen(old_and_new, cast, dataset):
         old_and_new.old.pk: "face",
         old_and_new.new.pk: "pass",
     }
+
+
+def test_cut_offs_are_judged_by_what_the_model_said_under_the_standard_of_the_verdict(cast, dataset, make):
+    face_only = {"pass": 0.9, "face": 0.05, "brain": 0.03, "both": 0.02}
+    with_ears = {"pass": 0.01, "face": 0.94, "brain": 0.01, "both": 0.04}
+    model = actions.register_model(
+        actor=None, version="seen", render_version="1", class_order=[], weights_path="w.onnx"
+    )
+    attempts = [make(Status.REFER) for _ in range(2)]
+    for attempt in attempts:
+        Prediction.objects.create(
+            attempt=attempt,
+            model_version=model,
+            with_ears=with_ears,
+            in_distribution=True,
+            **{f"p_{name}": value for name, value in face_only.items()},
+        )
+    judge(cast.reviewer, attempts[0], "pass", mode="visual")
+    switch(cast, dataset, True)
+    judge(cast.reviewer, now(attempts[1]), "face", mode="visual")
+    found = {case.truth: case.probabilities for case in judged_cases()}
+    assert found == {"pass": face_only, "face": with_ears}
