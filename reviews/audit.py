@@ -1,6 +1,6 @@
 """Append to the audit chain, and check it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from django.contrib.auth import get_user_model
@@ -60,18 +60,21 @@ def _first_head() -> AuditHead:
     return AuditHead.objects.select_for_update().get(pk=1)
 
 
-def rows(dataset: int | None = None) -> Iterator[dict]:
-    """The chain in order; events of other datasets than `dataset` are withheld, their digests kept."""
-    for event in AuditEvent.objects.order_by("seq").values(*CONTENT, *DIGESTS).iterator(chunk_size=2000):
-        if dataset is None or event["dataset"] in (None, dataset):
-            yield event
-        else:
-            yield {"seq": event["seq"], "withheld": True, **{name: event[name] for name in DIGESTS}}
+def rows() -> Iterator[dict]:
+    """The chain in order."""
+    return AuditEvent.objects.order_by("seq").values(*CONTENT, *DIGESTS).iterator(chunk_size=2000)
 
 
-def problems() -> list[str]:
-    """What is wrong with the stored chain; nothing when it is whole."""
-    return check(rows()) + _problems_at_the_end()
+def shown(event: dict, dataset: int) -> dict:
+    """The event as the trail of one dataset shows it; of other datasets it is withheld, its digests kept."""
+    if event["dataset"] in (None, dataset):
+        return event
+    return {"seq": event["seq"], "withheld": True, **{name: event[name] for name in DIGESTS}}
+
+
+def problems(events: Iterable[dict] | None = None) -> list[str]:
+    """What is wrong with the stored chain, or with `events` read from it; nothing when it is whole."""
+    return check(rows() if events is None else events) + _problems_at_the_end()
 
 
 def _problems_at_the_end() -> list[str]:

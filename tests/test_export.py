@@ -9,9 +9,11 @@ import zipfile
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F
 
-from reviews import actions, export
+from reviews import actions, export, verify_chain
 from reviews.export.files import cell
+from reviews.models import AuditHead
 from reviews.states import Status
 from tests.conftest import judge
 
@@ -116,7 +118,7 @@ def test_a_failed_export_leaves_the_old_file(study, tmp_path, monkeypatch):
     target = tmp_path / "a.csv"
     target.write_text("old")
 
-    def breaks(dataset, path):
+    def breaks(dataset, path, chain):
         path.write_text("half")
         raise OSError("disk full")
 
@@ -125,6 +127,33 @@ def test_a_failed_export_leaves_the_old_file(study, tmp_path, monkeypatch):
         run(study, "csv", target)
     assert target.read_text() == "old"
     assert not list(tmp_path.glob(".a.csv*"))
+
+
+@pytest.mark.parametrize("kind", ["json", "pdf"])
+def test_the_stated_end_is_that_of_the_trail_beside_it(study, cast, make, tmp_path, monkeypatch, kind):
+    told, plain = {}, export.FORMATS[kind]
+
+    def late(dataset, path, *chain):
+        make()
+        plain(dataset, path, *chain)
+
+    def noted(dataset, path, rows, chain):
+        told.update(chain)
+
+    monkeypatch.setitem(export.FORMATS, kind, late)
+    monkeypatch.setattr("reviews.export.pdf.write", noted)
+    target, trail, _ = export.write(study, kind, tmp_path / "a")
+    chain = told if kind == "pdf" else json.loads(target.read_text())["audit_chain"]
+    assert verify_chain.main([str(trail), chain["last_digest"]]) == 0
+    assert (chain["events"], chain["whole"]) == (len(trail.read_text().splitlines()), True)
+
+
+def test_an_export_tells_of_a_broken_chain(study, tmp_path):
+    AuditHead.objects.update(seq=F("seq") + 1)
+    export.write(study, "json", tmp_path / "a.json")
+    chain = json.loads((tmp_path / "a.json").read_text())["audit_chain"]
+    assert chain["whole"] is False
+    assert "missing at the end" in chain["problems"][0]
 
 
 def test_a_download_is_one_archive(study, tmp_path):

@@ -5,16 +5,17 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from django.utils import timezone
 
 from reviews import audit, verify_chain
 from reviews.export import pdf
 from reviews.export.rows import COLUMNS, attempts, moment
-from reviews.models import AuditHead, Dataset
+from reviews.models import Dataset
 
 VERIFIER = Path(verify_chain.__file__)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -25,11 +26,11 @@ def write(dataset: Dataset, kind: str, target: Path) -> list[Path]:
     trail = target.with_name(target.stem + ".trail.jsonl")
     verifier = target.with_name(VERIFIER.name)
     with whole(trail) as temporary:
-        _write_trail(dataset, temporary)
+        chain = _write_trail(dataset, temporary)
     with whole(verifier) as temporary:
         temporary.write_bytes(VERIFIER.read_bytes())
     with whole(target) as temporary:
-        FORMATS[kind](dataset, temporary)
+        FORMATS[kind](dataset, temporary, chain)
     return [target, trail, verifier]
 
 
@@ -59,31 +60,45 @@ def whole(target: Path):
         temporary.unlink(missing_ok=True)
 
 
-def _write_trail(dataset: Dataset, path: Path) -> None:
+def _write_trail(dataset: Dataset, path: Path) -> dict:
+    """Write the trail; returns the summary of these very events, whatever is recorded afterwards."""
     with path.open("w", encoding="utf-8") as out:
-        for event in audit.rows(dataset=dataset.pk):
-            out.write(json.dumps(event, ensure_ascii=True) + "\n")
+        return chain_summary(_written(dataset, out))
 
 
-def chain_summary() -> dict:
-    """How long the chain is, where it ends, and whether it is whole."""
-    head = AuditHead.objects.filter(pk=1).first()
-    problems = audit.problems()
+def _written(dataset: Dataset, out: TextIO) -> Iterator[dict]:
+    """All events, each written as the dataset's trail shows it."""
+    for event in audit.rows():
+        out.write(json.dumps(audit.shown(event, dataset.pk), ensure_ascii=True) + "\n")
+        yield event
+
+
+def chain_summary(events: Iterable[dict] | None = None) -> dict:
+    """How many `events` there are (all that are stored, when none are given), where they end, whether whole."""
+    count, last_digest = 0, verify_chain.START
+
+    def counted() -> Iterator[dict]:
+        nonlocal count, last_digest
+        for event in audit.rows() if events is None else events:
+            count, last_digest = count + 1, event["digest"]
+            yield event
+
+    problems = audit.problems(counted())
     return {
-        "events": head.seq if head else 0,
-        "last_digest": head.digest if head else verify_chain.START,
+        "events": count,
+        "last_digest": last_digest,
         "whole": not problems,
         "problems": problems[:20],
     }
 
 
-def _write_json(dataset: Dataset, path: Path) -> None:
+def _write_json(dataset: Dataset, path: Path, chain: dict) -> None:
     facts = {
         "dataset": dataset.slug,
         "title": dataset.title,
         "ears_required": dataset.ears_required,
         "exported_at": moment(timezone.now()),
-        "audit_chain": chain_summary(),
+        "audit_chain": chain,
     }
     with path.open("w", encoding="utf-8") as out:
         out.write(json.dumps(facts, indent=1)[:-2] + ',\n "attempts": [')
@@ -92,11 +107,11 @@ def _write_json(dataset: Dataset, path: Path) -> None:
         out.write("\n ]\n}\n")
 
 
-def _write_csv(dataset: Dataset, path: Path) -> None:
+def _write_csv(dataset: Dataset, path: Path, chain: dict) -> None:
     _write_table(path, attempts(dataset), delimiter=",")
 
 
-def _write_tsv(dataset: Dataset, path: Path) -> None:
+def _write_tsv(dataset: Dataset, path: Path, chain: dict) -> None:
     _write_table(path, attempts(dataset), delimiter="\t")
 
 
@@ -120,11 +135,11 @@ def cell(value) -> str | int | float:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def _write_pdf(dataset: Dataset, path: Path) -> None:
-    pdf.write(dataset, path, attempts(dataset), chain_summary())
+def _write_pdf(dataset: Dataset, path: Path, chain: dict) -> None:
+    pdf.write(dataset, path, attempts(dataset), chain)
 
 
-FORMATS: dict[str, Callable[[Dataset, Path], None]] = {
+FORMATS: dict[str, Callable[[Dataset, Path, dict], None]] = {
     "csv": _write_csv,
     "tsv": _write_tsv,
     "json": _write_json,
