@@ -14,6 +14,7 @@ from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
 from reviews.states import WORKING, Status
 from reviews.thresholds import Interval, wilson
 
+FAILURES = [name for name in CLASSES if name != "pass"]
 LEAST_GOLD = 10
 LOW_CATCH_RATE = 0.8
 DAYS = 14
@@ -111,7 +112,7 @@ def practice_counts(datasets: list[Dataset]) -> list[tuple[Dataset, int]]:
 def reviewers(datasets) -> list[dict]:
     """Each reviewer's verdicts, pace and share of hidden failures caught, with its interval."""
     rows = Verdict.objects.standing().filter(attempt__dataset__in=datasets).exclude(mode=Mode.PRACTICE)
-    failures = Q(gold=True) & ~Q(attempt__gold__truth="pass")
+    failures = Q(gold=True, attempt__gold__truth__in=FAILURES)  # a dropped case has no truth
     grouped = rows.values("user_id", "user__username").annotate(
         verify=Count("pk", filter=Q(mode=Mode.VERIFY)),
         visual=Count("pk", filter=Q(mode=Mode.VISUAL)),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reviews import actions
+from reviews import actions, reports
 from reviews.models import GoldItem, Lease, Mode, Verdict
 from reviews.states import Status
 from tests.conftest import judge, now
@@ -83,6 +83,23 @@ def test_only_managers_declare_what_is_decided(make, cast):
     actions.make_gold(actor=cast.manager, attempt_id=decided.pk, truth="pass")
     actions.drop_gold(actor=cast.manager, attempt_id=decided.pk)
     assert not GoldItem.objects.exists()
+
+
+@pytest.mark.parametrize(("truth", "hidden"), [("pass", 0), ("face", 1)])
+def test_only_failures_that_are_still_known_count_as_hidden(make, cast, dataset, truth, hidden):
+    attempt = make()
+    judge(cast.colleague, attempt, truth)
+    actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth=truth)
+    Lease.objects.create(attempt=attempt, user=cast.reviewer, mode=Mode.VERIFY, until=now(attempt).created_at)
+    assert judge(cast.reviewer, attempt, truth, lease=False).gold
+    assert counted(cast.reviewer, dataset) == (hidden, hidden)
+    actions.drop_gold(actor=cast.manager, attempt_id=attempt.pk)
+    assert counted(cast.reviewer, dataset) == (0, 0)
+
+
+def counted(user, dataset):
+    (row,) = [row for row in reports.reviewers([dataset]) if row["user_id"] == user.pk]
+    return row["hidden"], row["caught"]
 
 
 def practise(user, attempt, klass, nonce):
