@@ -1,6 +1,6 @@
 """What is known about cut-offs from judged scans, and what they would mean for the waiting ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from statistics import median
 
@@ -24,22 +24,30 @@ RECENT = 2000
 def judged_cases() -> list[Judged]:
     """The latest scans with both a person's verdict and a sound prediction; the person is the truth.
 
-    The prediction is the one under the standard that the person judged by.
+    The last verdict on an attempt counts alone. The prediction is the one under the standard it was judged by.
     """
     latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
     fields = [*(f"p_{name}" for name in CLASSES), "with_ears", "attributes"]
     columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
     decisions = Verdict.objects.standing().filter(kind="decision", gold=False).exclude(mode=Mode.PRACTICE)
-    facts = ("klass", "created_at", "attempt__dataset", *columns)
+    facts = ("attempt_id", "klass", "created_at", "attempt__dataset", *columns)
     standards = {dataset.pk: ears_counted(dataset) for dataset in Dataset.objects.all()}
+    rows = decisions.annotate(**columns).order_by("-pk").values_list(*facts)[:MOST_CASES]
     cases = []
-    for klass, when, dataset, *said in (
-        decisions.annotate(**columns).order_by("-pk").values_list(*facts)[:MOST_CASES]
-    ):
+    for klass, when, dataset, *said in _newest(rows):
         shares = _said(said, ears=standards[dataset](when))
         if shares and sound(shares):
             cases.append(Judged(shares, klass))
     return cases
+
+
+def _newest(rows: Iterable[tuple]) -> Iterator[tuple]:
+    """Of (attempt, …), newest first: the first row of each attempt, without its attempt."""
+    seen = set()
+    for attempt, *facts in rows:
+        if attempt not in seen:
+            seen.add(attempt)
+            yield tuple(facts)
 
 
 def _said(values: list, *, ears: bool) -> Mapping[str, float] | None:

@@ -91,6 +91,18 @@ def test_no_class_of_another_standard_is_frozen(old_and_new, cast, dataset):
     }
 
 
+def test_cut_offs_are_judged_by_the_last_verdict_of_each_attempt(cast, make):
+    attempt, other = make(original=False), make()
+    judge(cast.reviewer, attempt, "face")
+    judge(cast.reviewer, other)
+    assert now(attempt).status == Status.NEEDS_PERSON
+    judge(cast.colleague, attempt, "pass", mode="visual")
+    assert [case.truth for case in judged_cases()] == ["pass", "pass"]
+    last = Verdict.objects.get(attempt=attempt, klass="pass")
+    actions.undo_verdict(actor=cast.colleague, verdict_id=last.pk, nonce="undo")
+    assert sorted(case.truth for case in judged_cases()) == ["face", "pass"]
+
+
 def test_cut_offs_are_judged_by_what_the_model_said_under_the_standard_of_the_verdict(cast, dataset, make):
     face_only = {"pass": 0.9, "face": 0.05, "brain": 0.03, "both": 0.02}
     with_ears = {"pass": 0.01, "face": 0.94, "brain": 0.01, "both": 0.04}
