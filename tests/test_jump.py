@@ -2,12 +2,13 @@
 
 import pytest
 from django.db import connection
+from django.db.models.expressions import Col
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from reviews import keymap
-from reviews.models import Attempt
+from reviews.models import Attempt, Scan
 from reviews.states import Status
 from reviews.views import scans
 
@@ -76,6 +77,34 @@ def test_a_page_by_subject_reads_a_few_scans_and_sorts_no_more(cast, make, monke
         scans.page(found, "subject", scans.beginning("1"))
     assert len(asked) == 2
     assert connection.vendor != "sqlite" or not whole_tables([row["sql"] for row in asked])
+
+
+def test_pages_by_subject_keep_to_the_order_of_the_database(cast, make, monkeypatch):
+    for subject in ("a", "B", "c", "D", "e", "F", "g"):
+        make(subject=subject)
+    if connection.vendor == "sqlite":
+        order_as_a_language_does(Scan._meta.get_field("subject"), monkeypatch)
+    monkeypatch.setattr(scans, "PAGE", 1)
+    monkeypatch.setattr(scans, "NEAR", 5)
+    found = scans.within(Attempt.objects.all(), scans.shown_datasets(cast.reviewer, {}))
+    wanted = list(found.order_by("scan__subject", "pk").values_list("scan__subject", flat=True))
+    assert connection.vendor != "sqlite" or wanted == ["a", "B", "c", "D", "e", "F", "g"]
+    seen, after = [], scans.beginning("")
+    while after or not seen:
+        rows, after = scans.page(found, "subject", after)
+        seen += [attempt.scan.subject for attempt in rows]
+    assert seen == wanted
+
+
+def order_as_a_language_does(field, monkeypatch):
+    """Let SQLite compare this field as PostgreSQL does under a language's collation."""
+    plain = Col.as_sql
+
+    def collated(column, compiler, connection):
+        sql, params = plain(column, compiler, connection)
+        return (f"{sql} COLLATE NOCASE" if column.target is field else sql), params
+
+    monkeypatch.setattr(Col, "as_sql", collated)
 
 
 def whole_tables(queries: list[str]) -> list[str]:

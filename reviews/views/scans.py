@@ -148,7 +148,7 @@ def nearby(attempts, after: str) -> list[Attempt] | None:
     scans = Scan.objects.filter(subject__gte=subject if pk.isdecimal() else "").order_by("subject")
     scans = list(scans.values_list("pk", "subject")[:NEAR])
     if len(scans) == NEAR:  # the last subject may go on behind them
-        scans = [(pk, subject) for pk, subject in scans if subject < scans[-1][1]]
+        scans = [(pk, subject) for pk, subject in scans if subject != scans[-1][1]]
     rows = list(attempts.filter(scan__in=[pk for pk, _ in scans])[: PAGE + 1])
     return rows if len(rows) > PAGE else None
 
