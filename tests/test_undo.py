@@ -94,6 +94,21 @@ def test_what_somebody_judged_since_stays(make, cast):
     assert now(attempt).status == Status.PASSED
 
 
+def test_what_another_person_holds_now_stays(make, cast, dataset):
+    attempt = make()
+    actions.lease_one(actor=cast.reviewer, attempt_id=attempt.pk, mode="verify")
+    doubt = actions.refer(actor=cast.reviewer, attempt_id=attempt.pk, nonce="u")
+    actions.lease_one(actor=cast.colleague, attempt_id=attempt.pk)
+    with pytest.raises(actions.Refused, match="Somebody else is judging"):
+        undo(cast.reviewer, doubt)
+    assert now(attempt).status == Status.REFER
+    assert list(Verdict.objects.all()) == [doubt]
+    assert attempt.referrals.filter(user=cast.reviewer).exists()
+    actions.release_leases(actor=cast.colleague)
+    undo(cast.reviewer, doubt)
+    assert now(attempt).status == Status.VERIFY
+
+
 def test_the_list_survives_a_reload(make, cast, dataset):
     one, two = judge(cast.reviewer, make()), judge(cast.reviewer, make(), "face")
     judge(cast.colleague, make())

@@ -11,8 +11,8 @@ from reviews.states import UNDO_EVENT, Event, Status
 def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
     """Take back a verdict: the attempt returns to where it was, its unstarted follow-up is withdrawn.
 
-    Refuses with the reason when the follow-up has started or somebody decided since. The attempt is reserved
-    for the person again. A replay of the same nonce returns the first retraction.
+    Refuses with the reason when the follow-up has started, somebody decided since or holds the attempt now. The
+    attempt is reserved for the person again. A replay of the same nonce returns the first retraction.
     """
     with transaction.atomic():
         replay = Verdict.objects.filter(user_id=actor.pk, nonce=nonce).first()
@@ -31,7 +31,8 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
             record(attempt, "gold_undone", actor=actor, before=None, after={"verdict": verdict.pk})
         else:
             _bring_back(attempt, verdict, actor=actor)
-        _acquire(actor, attempt.dataset, verdict.mode, [attempt.pk])
+        if not _acquire(actor, attempt.dataset, verdict.mode, [attempt.pk]):
+            raise Refused("Somebody else is judging this scan now.")
         return row
 
 
