@@ -11,10 +11,10 @@ from django.urls import reverse
 from PIL import Image
 
 from reviews import actions
-from reviews.models import ApiToken, Attempt, Verdict
+from reviews.models import ApiToken, Attempt, Mode, Verdict
 from reviews.states import Status
 from reviews.views.pictures import picture_url, token
-from tests.conftest import now
+from tests.conftest import judge, now
 
 pytestmark = pytest.mark.django_db
 
@@ -183,6 +183,43 @@ def test_a_stranger_can_neither_take_nor_judge(browse, cast, dataset, make):
     verdict = {"nonce": "a-0", "attempt": attempt.pk, "mode": "verify", "class": "pass"}
     (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
     assert (result["ok"], result["code"]) == (False, "not_allowed")
+
+
+def test_a_manager_judges_a_chosen_scan_of_an_assigned_queue(browse, cast, dataset, shown, make):
+    actions.assign(actor=cast.manager, dataset=dataset, mode=Mode.VISUAL, user=cast.reviewer)
+    make(Status.REFER)
+    client, address = browse(cast.manager), reverse("visual-one", args=[shown.pk])
+    assert client.get(address).status_code == 200
+    assert post(client, reverse("work-one", args=[shown.pk]), {}).status_code == 200
+    more = post(
+        client, reverse("work-items", args=[dataset.slug, "visual"]), {"count": 6, "exclude": [shown.pk]}
+    )
+    assert more.json()["items"] == []
+    verdict = {"nonce": "a-0", "attempt": shown.pk, "mode": "visual", "class": "pass"}
+    assert post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"][0]["ok"]
+    undone = post(client, reverse("work-undo", args=[dataset.slug, "visual"]), {}).json()["undone"]
+    assert [row["item"]["id"] for row in undone] == [shown.pk]
+    assert browse(cast.colleague).get(address).status_code == 404
+    assert (
+        post(browse(cast.colleague), reverse("work-undo", args=[dataset.slug, "visual"]), {}).status_code
+        == 404
+    )
+
+
+@pytest.mark.parametrize("mode", [Mode.VERIFY, Mode.VISUAL])
+def test_judging_is_offered_to_those_who_may(browse, cast, dataset, make, mode):
+    attempt = make()
+    people = (cast.manager, cast.reviewer, cast.colleague, cast.pipeline)
+
+    def offered():
+        address, life = (reverse("visual-one", args=[attempt.pk]), reverse("scan", args=[attempt.scan_id]))
+        return [person for person in people if address in browse(person).get(life).content.decode()]
+
+    assert offered() == [cast.manager, cast.reviewer, cast.colleague]
+    actions.assign(actor=cast.manager, dataset=dataset, mode=mode, user=cast.reviewer)
+    assert offered() == [cast.manager, cast.reviewer]
+    judge(cast.reviewer, attempt, "unsure")
+    assert offered() == ([cast.manager, cast.colleague] if mode == Mode.VERIFY else [cast.manager])
 
 
 def test_a_hidden_known_case_looks_like_any_other(browse, cast, dataset, make):

@@ -35,8 +35,14 @@ def visual(request: HttpRequest, slug: str) -> HttpResponse:
 def visual_one(request: HttpRequest, pk: int) -> HttpResponse:
     """One chosen attempt first, then the queue."""
     attempt = get_attempt(request.user, pk)
-    dataset = get_queue(request.user, attempt.dataset.slug, Mode.VISUAL)
+    dataset = get_judged(request.user, attempt.dataset.slug, Mode.VISUAL)
     return bench(request, "reviews/visual.html", dataset, Mode.VISUAL, first=attempt)
+
+
+def get_judged(user, slug: str, mode: str) -> Dataset:
+    """A dataset whose queue of this mode is open to the user, or one they manage: managers judge chosen scans."""
+    managed = Dataset.objects.managed_by(user) if mode in Mode.values else Dataset.objects.none()
+    return managed.filter(slug=slug).first() or get_queue(user, slug, mode)
 
 
 @login_required

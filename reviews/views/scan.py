@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 from inference.plans import LADDERS, STANDARD
 from reviews import actions, audit
 from reviews.forms import KnownForm
-from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Scan
+from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Mode, Referral, Scan
 from reviews.states import Status
 from reviews.views import items
 from reviews.views.access import get_attempt, get_scan, login_required
@@ -31,6 +31,7 @@ def life(request: HttpRequest, pk: int) -> HttpResponse:
         "section": "scans",
         "scan": scan,
         "columns": [column(attempt, before, request.user) for before, attempt in with_previous(attempts)],
+        "offered": offered(request.user, attempts, manages),
         "events": events_of(scan, attempts),
         "manages": manages,
         "plans": PLANS,
@@ -60,6 +61,24 @@ def column(attempt: Attempt, before: Attempt | None, user) -> dict:
         "retryable": attempt.state is Status.ERROR,
         "needs_person": attempt.state is Status.NEEDS_PERSON,
     }
+
+
+def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:
+    """The attempts this person may judge now: no other's queue and not their own doubt, unless they manage."""
+    waiting = [attempt for attempt in attempts if attempt.judgeable]
+    if manages or not waiting:
+        return {attempt.pk for attempt in waiting}
+    here = Dataset.objects.filter(pk=waiting[0].dataset_id)
+    closed = {mode for mode in (Mode.VERIFY, Mode.VISUAL) if not here.open_to(user, mode).exists()}
+    doubted = set(
+        Referral.objects.filter(user_id=user.pk, attempt__in=waiting).values_list("attempt", flat=True)
+    )
+    return {a.pk for a in waiting if a.pk not in doubted and not closed & queues_of(a)}
+
+
+def queues_of(attempt: Attempt) -> set[str]:
+    """The queues that must be open to who opens this attempt by itself."""
+    return {Mode.VISUAL, Mode.VERIFY} if attempt.state is Status.VERIFY else {Mode.VISUAL}
 
 
 def changes(before: Attempt, attempt: Attempt) -> list[dict]:

@@ -9,7 +9,8 @@ from reviews import actions
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS
 from reviews.views import items
-from reviews.views.access import get_attempt, get_queue, integers, json_view, login_required, number
+from reviews.views.access import get_attempt, integers, json_view, login_required, number
+from reviews.views.bench import get_judged
 
 MOST_ITEMS = 48
 UNDO_MOST = 48
@@ -17,8 +18,8 @@ UNDO_MOST = 48
 
 @json_view
 def take(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse:
-    """Lease the next items for this person."""
-    dataset = get_queue(request.user, slug, mode)
+    """Lease the next items for this person; a manager gets none of a queue that is assigned to others."""
+    dataset = get_judged(request.user, slug, mode)
     count = number(body.get("count"), 1, MOST_ITEMS)
     exclude = integers(body.get("exclude", []))
     if mode == Mode.PRACTICE:
@@ -99,7 +100,7 @@ def result(outcome: actions.Outcome, mode: str, user) -> dict:
 @json_view
 def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse:
     """Take back what the last key press decided, as far as nothing has followed from it."""
-    dataset = get_queue(request.user, slug, mode)
+    dataset = get_judged(request.user, slug, mode)
     undone, refusals = [], []
     for verdict in last_press(request.user, dataset, mode):
         try:
