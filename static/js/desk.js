@@ -77,7 +77,7 @@ export class Desk {
   }
 
   async renew() {
-    if (!this.held.size || !this.clock.active) return;
+    if (!this.held.size || !this.clock.active || !this.#leased) return;
     try {
       const { held } = await post(this.config.urls.renew, { attempts: [...this.held] });
       const kept = new Set(held);
@@ -88,7 +88,13 @@ export class Desk {
     }
   }
 
+  /** Known cases of practice are lent to nobody. */
+  get #leased() {
+    return this.config.mode !== "practice";
+  }
+
   #release() {
+    if (!this.#leased) return;
     const waiting = new Set(this.outbox.waiting.map((verdict) => verdict.attempt));
     const attempts = [...this.held].filter((id) => !waiting.has(id));
     if (!attempts.length) return;

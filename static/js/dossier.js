@@ -18,9 +18,10 @@ export function projections(item, onOpen) {
   return box;
 }
 
-/** Whether a picture of these is not there to be seen. */
+/** Whether any picture of these, or all of them, are not there to be seen. */
 export function lacking(box) {
-  return [...box.querySelectorAll("img:not(.ghost)")].some((image) => image.complete && !image.naturalWidth);
+  const images = [...box.querySelectorAll("img:not(.ghost)")];
+  return !images.length || images.some((image) => !image.complete || !image.naturalWidth);
 }
 
 function projection(item, view, index, onOpen) {

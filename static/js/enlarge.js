@@ -53,8 +53,15 @@ export class Enlarger {
     this.title.textContent = `${item.name} · ${view.label}`;
     [...this.tabs.children].forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === this.at)));
     this.#besides(view);
-    if (!this.open) this.dialog.showModal();
+    if (!this.open) this.#open();
     this.onView(view.name);
+  }
+
+  /** The dialog itself has the focus: on a button of it, Space would press that instead of closing. */
+  #open() {
+    this.dialog.tabIndex = -1;
+    this.dialog.showModal();
+    this.dialog.focus();
   }
 
   /** Every attempt side by side, or this one alone again. */

@@ -25,12 +25,16 @@ export class Exposure {
     }
   }
 
-  #whenPainted(card) {
+  /** A picture that was exchanged meanwhile is waited for; only one that cannot be had breaks the card. */
+  #whenPainted(card, tries = 5) {
     const state = this.cards.get(card);
-    const decoded = [...card.querySelectorAll("img")].map((image) => image.decode());
-    Promise.all(decoded).then(
+    const images = [...card.querySelectorAll("img")];
+    Promise.all(images.map((image) => image.decode())).then(
       () => (state.ready = true),
-      () => card.classList.add("broken"),
+      () => {
+        if (tries === 0 || images.some((image) => image.complete && !image.naturalWidth)) card.classList.add("broken");
+        else if (this.cards.get(card) === state) this.#whenPainted(card, tries - 1);
+      },
     );
   }
 

@@ -42,4 +42,12 @@ export function run(name) {
   actions[name]?.();
 }
 
+/** A button that was clicked does not keep the focus: Space and Enter would press it again, for the next scan. */
+function onMousedown(event) {
+  if (!event.target.closest?.("button")) return;
+  event.preventDefault();
+  if (typing(document.activeElement)) document.activeElement.blur();
+}
+
 document.addEventListener("keydown", onKeydown);
+document.addEventListener("mousedown", onMousedown);

@@ -8,6 +8,8 @@ export class Refused extends Error {
   }
 }
 
+const ANOTHER_LOGIN = "You have logged in again since: reload this page. What is kept in this browser is sent then.";
+
 export class Unreachable extends Error {}
 
 export function csrf() {
@@ -29,6 +31,7 @@ export async function post(url, body, timeout = 20000) {
   }
   if (response.status >= 500) throw new Unreachable(`The server answered ${response.status}.`);
   const answer = await response.json().catch(() => null);
+  if (response.status === 403 && !answer) throw new Refused(403, { message: ANOTHER_LOGIN });
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;
 }

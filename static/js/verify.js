@@ -13,7 +13,8 @@ const config = readConfig();
 const MARKS = config.marks;
 const CARD = { ratio: 1.109 * (4 / 3), extra: 26, gap: 8 };
 const desk = new Desk(config);
-const shell = document.getElementById("shell");
+const byId = (id) => document.getElementById(id);
+const shell = byId("shell");
 const topline = document.getElementById("topline");
 const outcome = document.getElementById("outcome");
 const template = document.getElementById("card");
@@ -28,6 +29,7 @@ let shownAt = 0;
 let counting = false;
 let fetching = null;
 let exhausted = false;
+let failed = false; // whether the last fetch did
 let ghosts = false;
 
 /** What lies over the grid: see Exposure. */
@@ -64,8 +66,13 @@ function gridNames(item) {
 
 function ahead() {
   if (fetching || exhausted || upcoming.length >= 1) return fetching;
+  failed = false;
   fetching = fetchPage()
-    .catch((error) => desk.say(error.message, true))
+    .catch((error) => {
+      failed = true;
+      byId("error-words").textContent = error.message;
+      desk.say(error.message, true);
+    })
     .finally(() => {
       fetching = null;
       desk.showNumbers(topline);
@@ -80,11 +87,13 @@ async function nextPage() {
     state("loading");
     await ahead();
   }
+  if (!upcoming.length && failed) return state("error");
   show(upcoming.shift() || new Page([]));
-  afterPaint(ahead);
+  return afterPaint(ahead);
 }
 
 function show(next) {
+  if (enlarger.open) enlarger.close();
   if (page !== next && !upcoming.includes(page)) page.sheet.remove();
   page = next;
   cards = page.cards;
@@ -118,7 +127,7 @@ function select(index, focus = true) {
 }
 
 function mark(name) {
-  const element = cards[current];
+  const element = enlarger.open ? cards.find((one) => one.item === enlarger.item) : cards[current];
   if (!element) return;
   showMark(element, element.mark === name || name === "pass" ? null : name, MARKS);
   if (enlarger.open) enlarger.close();
@@ -206,7 +215,8 @@ function lost(ids) {
   upcoming.filter((one) => !one.cards.length).forEach((one) => one.sheet.remove());
   upcoming = upcoming.filter((one) => one.cards.length);
   layout(...upcoming);
-  if (affected) show(page);
+  if (affected && page.cards.length) show(page);
+  else if (affected) nextPage();
   desk.say(`${ids.size} scans were reserved too long ago and went back to the queue.`);
 }
 
@@ -231,8 +241,9 @@ function ghost() {
 function showFront(element, url) {
   const image = element.querySelector(".front img");
   if (!image) return;
-  image.dataset.front ??= image.src;
-  image.src = url || image.dataset.front;
+  image.dataset.front ??= image.getAttribute("src");
+  const wanted = url || image.dataset.front;
+  if (image.getAttribute("src") !== wanted) image.src = wanted; // the same again would have it decoded anew
 }
 
 function hover(event) {
@@ -253,6 +264,7 @@ const actions = {
   unsure: () => mark("unsure"),
   accept,
   undo,
+  again: nextPage,
   ghost,
   enlarge: () => enlarge(),
   help: setUpHelp(),
@@ -274,6 +286,7 @@ shell.addEventListener("click", (event) => {
 });
 for (const button of document.querySelectorAll("[data-act]")) button.addEventListener("click", () => actions[button.dataset.act]());
 shell.addEventListener("pointerover", hover);
+window.addEventListener("online", () => shell.dataset.state === "error" && nextPage());
 window.addEventListener("resize", () => layout(page, ...upcoming));
 setInterval(() => desk.showNumbers(topline), 5000);
 desk.onLost = lost;

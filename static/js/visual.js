@@ -215,7 +215,7 @@ function decide(mark) {
     return;
   }
   if (mark === "pass" && lacking(item.projections)) {
-    desk.say("A picture did not load: the scan cannot be passed. Reload the page, or refer it (U).", true);
+    desk.say("A picture did not load yet: the scan cannot be passed. Wait, reload the page, or refer it (U).", true);
     return;
   }
   desk.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);

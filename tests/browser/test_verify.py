@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from reviews.models import Verdict
+from reviews import actions
+from reviews.models import Dataset, Lease, Verdict
 from reviews.states import Status
 from tests.browser.conftest import cards_ready, eventually, press
 from tests.conftest import now
@@ -250,6 +251,49 @@ def test_by_mouse_and_touch(enter, cast, scans):
     page.get_by_role("button", name="Misplaced mask").tap()
     page.get_by_role("button", name="Enter").tap()
     eventually(page, lambda: statuses(made), [Status.FAILED, Status.PASSED, Status.PASSED])
+
+
+def test_a_clicked_button_is_not_pressed_again_by_the_next_key(enter, cast, scans):
+    made = scans(3)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 3)
+    page.get_by_role("button", name="Face remains").click()
+    expect(page.locator(".card[data-mark=face]")).to_have_count(1)
+    press(page, "Enter")
+    eventually(page, lambda: statuses(made), [Status.FAILED, Status.PASSED, Status.PASSED])
+
+
+def test_a_page_that_changes_closes_what_is_enlarged(enter, cast, scans, dataset):
+    made = scans(3)
+    Dataset.objects.filter(pk=dataset.pk).update(
+        lease_seconds=4
+    )  # so that the page soon asks what it still holds
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 3)
+    press(page, "ArrowRight", "Space")
+    expect(page.locator("#enlarged")).to_be_visible()
+    Lease.objects.filter(attempt=made[0]).delete()
+    actions.lease_one(actor=cast.colleague, attempt_id=made[0].pk, mode="verify")
+    expect(page.locator(".card")).to_have_count(2)
+    expect(page.locator("#enlarged")).to_be_hidden()
+    press(page, "f", "Enter")
+    eventually(page, lambda: statuses(made), [Status.FAILED, Status.PASSED, Status.VERIFY])
+
+
+def test_a_fetch_that_failed_is_not_an_empty_queue(enter, cast, scans):
+    scans(14)
+    person = enter(cast.reviewer)
+    page = person.go("/verify/trial/")
+    cards_ready(page, 12)
+    expect(page.locator(".grid.waiting .tile")).to_have_count(2)
+    person.context.set_offline(True)
+    press(page, "Enter")
+    expect(page.locator(".card")).to_have_count(2)
+    scans(1)
+    press(page, "Enter")
+    expect(page.get_by_text("The next scans could not be fetched.")).to_be_visible()
+    person.context.set_offline(False)
+    expect(page.locator(".card")).to_have_count(1, timeout=20000)
 
 
 def test_a_picture_that_does_not_load_cannot_be_accepted(enter, cast, scans):

@@ -11,6 +11,9 @@ from tests.conftest import now
 
 def working(page):
     page.wait_for_selector("#main[data-state=work]")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#projections img')].every(image => image.complete)"
+    )
 
 
 def test_one_key_decides_saves_and_shows_the_next(enter, cast, scans):
@@ -39,14 +42,24 @@ def test_a_scan_with_a_picture_that_does_not_load_cannot_be_passed(enter, cast, 
     person.page.route("**/axial_orbit.webp", lambda route: route.fulfill(status=200, body=b"no picture"))
     page = person.go("/visual/trial/")
     working(page)
-    page.wait_for_function(
-        "[...document.querySelectorAll('#projections img')].every(image => image.complete)"
-    )
     press(page, "p")
     expect(page.locator("#status")).to_contain_text("did not load")
     assert now(made[0]).status == Status.REFER
     press(page, "f")
     eventually(page, lambda: now(made[0]).status, Status.FAILED)
+
+
+def test_a_clicked_verdict_is_not_given_again_by_the_next_key(enter, cast, scans):
+    made = scans(2, Status.REFER)
+    page = enter(cast.reviewer).go("/visual/trial/")
+    working(page)
+    first = page.locator("#about-name").text_content()
+    page.get_by_role("button", name="Face remains").click()
+    expect(page.locator("#about-name")).not_to_have_text(first)
+    eventually(page, Verdict.objects.count, 1)
+    press(page, "Space", "Enter")
+    page.wait_for_timeout(300)
+    assert sorted(now(a).status for a in made) == ["failed", "refer"]
 
 
 def test_typing_a_note_fires_no_shortcut(enter, cast, scans):
