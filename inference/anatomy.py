@@ -5,6 +5,7 @@ the face over. That does not depend on the contrast of the scan or on a face bei
 """
 
 import threading
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +85,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Anatomy | None:
             brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
             landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
             return Anatomy(brain, landmarks, float(stored["fit_mm"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError):
         return None
 
 

@@ -110,7 +110,8 @@ def _tissue(volume):
 
 
 def eroded(brain, zooms, margin=BRAIN_MARGIN_MM):
-    """The brain without its outer `margin` mm."""
+    """The brain without its outer `margin` mm, or its outermost voxels where these are larger."""
+    margin = max(margin, float(min(zooms))) + 1e-3
     out = np.zeros(brain.shape, bool)
     box = ndi.find_objects(np.pad(brain, 0).astype(np.uint8))[0]
     out[box] = ndi.distance_transform_edt(np.pad(brain[box], 1), sampling=zooms)[1:-1, 1:-1, 1:-1] > margin
@@ -182,8 +183,14 @@ def removal_problems(original, removed, tissue, anatomy) -> list[str]:
 def failures(brain_ml, kept) -> list[str]:
     """The measured failures in words."""
     out = [f"{brain_ml:.1f} ml of brain removed"] if brain_ml >= truth.BRAIN_LIMIT_ML else []
-    for name in truth.FACE_REGIONS:
-        share = kept[name]
-        if share is not None and share >= truth.KEPT_LIMIT:
-            out.append(f"{WORDS.get(name, name)} still there ({share:.0%} of the surface)")
-    return out
+    return out + still_there(kept, truth.FACE_REGIONS)
+
+
+def still_there(kept, regions) -> list[str]:
+    """Those of the regions that are left, in words."""
+    shares = {name: kept[name] for name in regions if kept[name] is not None}
+    return [
+        f"{WORDS.get(name, name)} still there ({share:.0%} of the surface)"
+        for name, share in shares.items()
+        if share >= truth.KEPT_LIMIT
+    ]

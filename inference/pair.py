@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from inference.anatomy import AnatomyError, find_anatomy, stored_anatomy
-from inference.measure import class_of, measure
+from inference.measure import class_of, measure, still_there
 from inference.storage import plain
+from inference.truth import EAR_REGIONS
 from inference.volumes import Volume
 
 
@@ -32,6 +33,7 @@ def examine(original: Volume, defaced: Volume, *, ears: bool, anatomy_file: Path
     found = measure(original, defaced, anatomy)
     klass = class_of(found, ears=ears)
     problems = [str(problem) for problem in found.problems]
+    problems += still_there(found.kept, EAR_REGIONS) if ears else []
     if klass not in (None, "pass") and not problems:
         problems.append(f"measured against the original: {klass}")
     brain = anatomy.brain if anatomy is not None and anatomy.brain.shape == defaced.data.shape else None

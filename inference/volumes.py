@@ -17,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 
 EXTENSIONS = (".nii", ".nii.gz", ".mgz", ".mgh")
 MAX_FILE_BYTES = 1 << 30
+MOST_SURPLUS_MIB = 64  # decompressed beyond what the header promises, to reach the checksum
 MAX_VOXELS = 400_000_000
 MAX_DATA_BYTES = 3 << 30
 ZOOM_RANGE_MM = (0.05, 25.0)
@@ -119,9 +120,12 @@ def _file_bytes(path):
         raise VolumeError(path, _os_reason(error)) from error
 
 
-def _inflate(path, blob, wanted):
-    """The first `wanted` decompressed bytes, over all gzip members; never allocates beyond that."""
-    parts, left, rest = [], wanted, blob
+def _inflate(path, blob, wanted, to_end=False):
+    """The first `wanted` decompressed bytes, over all gzip members; never allocates beyond that.
+
+    to_end: read the last member on to its checksum, so that damage is found.
+    """
+    parts, left, rest, member = [], wanted, blob, None
     try:
         while left and rest:
             member = isal_zlib.decompressobj(31)  # 31: gzip framing, 32 KiB window
@@ -133,9 +137,23 @@ def _inflate(path, blob, wanted):
                 parts.append(piece)
                 left -= len(piece)
             rest = member.unused_data.lstrip(b"\0") if member.eof else rest
+        if to_end and member is not None and not member.eof:
+            _read_on(path, member, rest)
     except (isal_zlib.IsalError, zlib.error) as error:
         raise VolumeError(path, "corrupt: the compressed data cannot be decompressed") from error
     return b"".join(parts)
+
+
+def _read_on(path, member, rest):
+    """Decompress what follows in a gzip member to its end, whose checksum is compared there; nothing is kept."""
+    for _ in range(MOST_SURPLUS_MIB):
+        piece = member.decompress(rest, 1 << 20)
+        rest = member.unconsumed_tail
+        if member.eof:
+            return
+        if not piece and not rest:
+            raise VolumeError(path, "truncated: the compressed data end too early")
+    raise VolumeError(path, "corrupt: the compressed data go on far beyond what the header promises")
 
 
 def _decompressed(path, blob, total):
@@ -144,7 +162,7 @@ def _decompressed(path, blob, total):
         whole = deflate.gzip_decompress(blob, total)
     except (deflate.DeflateError, ValueError):
         whole = b""
-    return whole if len(whole) == total else _inflate(path, blob, total)
+    return whole if len(whole) == total else _inflate(path, blob, total, to_end=True)
 
 
 # --- NIfTI ------------------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from inference.anatomy import (
     stored_anatomy,
     template,
 )
-from inference.measure import class_of, eroded, geometry_problems, measure
+from inference.measure import class_of, eroded, geometry_problems, measure, still_there
 from inference.projections.frame import resample
 from inference.removal import changed
 from inference.simulate.heads import LANDMARKS, TEMPLATE_LANDMARKS
+from inference.truth import EAR_REGIONS, FACE_REGIONS
 from inference.volumes import Stored, from_array, read_volume
 from tests.test_projections import painted_head
 
@@ -241,3 +242,16 @@ def test_no_brain_is_an_error_with_a_reason(head):
     found = measure(noise, noise)
     assert any("could not be located" in text for text in found.problems)
     assert class_of(found) is None
+
+
+@pytest.mark.parametrize("size", [1.0, 1.0000001, 1.1, 2.0])
+def test_the_outermost_voxels_of_the_brain_never_count(size):
+    brain = np.zeros((12, 12, 12), bool)
+    brain[1:11, 1:11, 1:11] = True
+    assert eroded(brain, (size, size, size)).sum() == 8**3
+
+
+def test_what_is_left_of_ears_is_a_problem_where_they_count():
+    kept = {"eyes": 0.1, "nose": None, "mouth": 0.0, "left_ear": 0.62, "right_ear": 0.2}
+    assert still_there(kept, FACE_REGIONS) == []
+    assert still_there(kept, EAR_REGIONS) == ["left ear still there (62% of the surface)"]

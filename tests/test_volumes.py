@@ -268,3 +268,14 @@ def test_unknown_voxel_type(tmp_path):
 @pytest.mark.parametrize("offset", [np.nan, -5.0, 100.0, 1e20])
 def test_nonsense_data_offset(tmp_path, offset):
     assert "corrupt header" in refusal(rewrite_header(save(tmp_path / "o.nii", noise()), vox_offset=offset))
+
+
+def test_damage_within_the_compressed_data_is_never_read_as_a_head(tmp_path):
+    path = save(tmp_path / "sound.nii.gz", noise())
+    blob = bytearray(path.read_bytes())
+    assert "truncated" in refusal(written(tmp_path / "no_trailer.nii.gz", bytes(blob[:-8])))
+    for at in np.linspace(60, len(blob) - 9, 60).astype(int):  # behind the name in the gzip header
+        damaged = bytearray(blob)
+        damaged[at] ^= 0x10
+        with pytest.raises(VolumeError):
+            read_volume(written(tmp_path / "damaged.nii.gz", bytes(damaged)))
