@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -180,3 +181,48 @@ def test_names_that_do_not_exist_are_refused(small, tmp_path):
         run(small, tmp_path / "out.nii.gz", "niimath", "gently")
     with pytest.raises(DefaceError, match=r"must end in \.nii\.gz"):
         run(small, tmp_path / "out.nii", "niimath", "standard")
+
+
+class Corner:
+    """An engine of our own that takes one corner away, and leaves a note of where its scratch folder was."""
+
+    name, version = "corner", "1"
+
+    def mask(self, work, plan):
+        removed = np.zeros(work.volume.stored.shape, bool)
+        removed[:3, :3, :3] = True
+        return removed, {"scratch": str(work.folder)}
+
+
+@pytest.fixture
+def corner(monkeypatch):
+    monkeypatch.setattr("inference.deface.engine_called", lambda name: Corner())
+
+
+def test_removed_voxels_are_the_darkest_whatever_the_scaling_says(corner, tmp_path):
+    data = np.random.default_rng(3).integers(5, 900, SHAPE).astype(np.int16)
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header.set_slope_inter(-1, 1000)
+    nib.save(image, tmp_path / "negative.nii")
+    run(tmp_path / "negative.nii", tmp_path / "out.nii", "corner", "standard")
+    before, after = (nib.load(tmp_path / name).get_fdata() for name in ("negative.nii", "out.nii"))
+    assert (after[:3, :3, :3] == before.min()).all()
+    assert np.array_equal(after[3:], before[3:])
+
+
+def test_a_header_that_would_move_the_voxels_is_refused(corner, tmp_path):
+    data = np.random.default_rng(3).integers(0, 900, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "whole.nii")
+    blob = bytearray((tmp_path / "whole.nii").read_bytes())
+    blob[108:112] = np.float32(0).tobytes()  # vox_offset: readers differ in what they make of it
+    (tmp_path / "zero.nii").write_bytes(blob)
+    with pytest.raises(DefaceError, match=r"zero\.nii.*outside the mask"):
+        run(tmp_path / "zero.nii", tmp_path / "out.nii", "corner", "standard")
+    assert not (tmp_path / "out.nii").exists()
+
+
+def test_no_scratch_file_lies_beside_the_output(corner, small, tmp_path):
+    place = tmp_path / "derivatives"
+    record = run(small, place / "out.nii.gz", "corner", "standard")
+    assert place not in Path(record.parameters["scratch"]).parents
+    assert [path.name for path in place.iterdir()] == ["out.nii.gz"]

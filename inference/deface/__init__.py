@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from inference.deface.engines import ENGINES, EngineError, External, Work, engine_called
 from inference.deface.plans import PLANS, Plan
@@ -71,17 +72,22 @@ def run_plan(source, target, engine: str, plan: Plan, timeout=TIMEOUT_SECONDS) -
         chosen = engine_called(engine)
         volume = read_volume(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".deface-", dir=target.parent) as folder:
-            work = Work(volume, source, Path(folder), timeout)
+        with (  # scratch files may hold the undefaced head: they never lie beside the output
+            tempfile.TemporaryDirectory(prefix="deface-") as scratch,
+            tempfile.TemporaryDirectory(prefix=".deface-", dir=target.parent) as folder,
+        ):
+            work = Work(volume, source, Path(scratch), timeout)
             written = Path(folder) / ("defaced" + _suffix(source, target))
-            notes = _write(chosen, work, plan, written)
-            _check(source, written)
+            notes, most = _write(chosen, work, plan, written)
+            _check(source, written, most)
             digest = hashlib.sha256(written.read_bytes()).hexdigest()
             os.replace(written, target)
     except VolumeError as error:
         raise DefaceError(error.path, error.reason) from error
     except (EngineError, RegistrationError) as error:
         raise DefaceError(source, str(error)) from error
+    except HeaderDataError as error:
+        raise DefaceError(source, f"its header cannot be written again ({error})") from error
     except OSError as error:
         raise DefaceError(target, f"cannot be written ({error.strerror or error})") from error
     seconds = round(time.monotonic() - started, 2)
@@ -99,22 +105,24 @@ def _suffix(source, target):
 
 
 def _write(engine, work, plan, written):
+    """(notes, how many voxels may have changed; None where the engine is not ours)."""
     if isinstance(engine, External):
-        return engine.write(work, plan, written)
+        return engine.write(work, plan, written), None
     removed, notes = engine.mask(work, plan)
     image = nib.load(work.source)
     raw = np.array(image.dataobj.get_unscaled())
-    raw[removed.reshape(raw.shape)] = np.min(raw[np.isfinite(raw)])
+    darkest = np.max if (getattr(image.dataobj, "slope", 1) or 1) < 0 else np.min
+    raw[removed.reshape(raw.shape)] = darkest(raw[np.isfinite(raw)])
     copy = image.__class__(raw, image.affine, image.header)
     if isinstance(image, nib.Nifti1Image):
         copy.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)  # raw values keep their scaling
     nib.save(copy, written)
     millilitres = float(removed.sum() * np.prod(work.zooms) / 1000)
-    return notes | {"removed_ml": round(millilitres, 1)}
+    return notes | {"removed_ml": round(millilitres, 1)}, int(removed.sum())
 
 
-def _check(source, written):
-    """Same grid and voxel type, something removed, something left."""
+def _check(source, written, most=None):
+    """Same grid and voxel type, something removed, something left; at most `most` voxels changed."""
     if not written.is_file():
         raise DefaceError(source, "the engine wrote no output")
     before, after = read_volume(source), _readable(source, written)
@@ -126,6 +134,8 @@ def _check(source, written):
         raise DefaceError(source, f"the output is {after.stored.dtype}, not {before.stored.dtype}")
     if np.array_equal(before.data, after.data):
         raise DefaceError(source, "the output is identical to the original: nothing was removed")
+    if most is not None and np.count_nonzero(before.data != after.data) > most:
+        raise DefaceError(source, "voxels outside the mask would change; its header may be misleading")
 
 
 def _readable(source, written):
