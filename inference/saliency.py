@@ -8,7 +8,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from inference.predict import Result
-from inference.projections.network import PACK_SPAN, PACKS, SURFACES, VIEW_NAMES, NetworkInput
+from inference.projections.frame import SHAPE
+from inference.projections.network import PACK_SPAN, PACKS, SIDE, SURFACES, VIEW_NAMES, NetworkInput
 
 PIXELS = 400
 LEAST = 0.3  # a projection without evidence above this is not worth a picture
@@ -51,7 +52,7 @@ def overlay(inputs: NetworkInput, result: Result, view: str) -> Image.Image:
     picture = np.repeat(large(grey)[..., None], 3, axis=2) * 255
     for kind, colour in COLOURS.items():
         evidence = result.saliency(view, kind)
-        heat = large(evidence if view in SURFACES else upright(evidence))
+        heat = large(as_shown(evidence, view) if view in SURFACES else upright(evidence))
         alpha = np.clip((heat - 0.15) / 0.6, 0, 1)[..., None] * 0.75
         picture = picture * (1 - alpha) + np.array(colour, np.float32) * alpha
     return square(picture.clip(0, 255).astype(np.uint8))
@@ -61,7 +62,16 @@ def surface(inputs: NetworkInput, view: str) -> Plane:
     """(80, 80) in 0-1: the depth the network sees, lit from the viewer."""
     depth = inputs.surfaces[SURFACES.index(view), 0].astype(np.float32) / 3
     rows, columns = np.gradient(gaussian_filter(depth, 0.8))  # bytes are steps of a third of a cell
-    return np.where(depth > 0, 0.1 + 0.7 / np.sqrt(1 + rows**2 + columns**2), 0.0).astype(np.float32)
+    return as_shown(np.where(depth > 0, 0.1 + 0.7 / np.sqrt(1 + rows**2 + columns**2), 0.0), view)
+
+
+def as_shown(array: NDArray[np.floating], view: str) -> Plane:
+    """A square over a surface view, as the network holds it, turned as reviewers see that view: right on the left."""
+    out = np.array(array, np.float32)
+    width = out.shape[1] * SHAPE[0] // SIDE if view == "front" else out.shape[1]
+    if view in ("front", "right"):
+        out[:, :width] = out[:, :width][:, ::-1].copy()
+    return out
 
 
 def plane(inputs: NetworkInput, view: str) -> Plane:

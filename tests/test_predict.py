@@ -14,6 +14,7 @@ from inference.mirror import BothWays, mirrored
 from inference.model import DefacingNet, ModelConfig
 from inference.predict import Classifier
 from inference.projections.network import VIEW_NAMES, NetworkInput
+from inference.saliency import as_shown
 from inference.simulate.parts import PARTS
 
 SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, stem=4, blocks=8, deep=8, hidden=16)
@@ -181,3 +182,12 @@ def test_training_weights_come_back_as_they_were(network, weights):
     assert found.text() == facts().text()
     for key, value in network.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[key], value)
+
+
+def test_evidence_lies_on_the_side_where_reviewers_see_it():
+    seen = np.zeros((80, 80), np.float32)
+    seen[10, 3] = 1  # the network's view from the front: low columns are the person's left
+    assert np.argwhere(as_shown(seen, "front")).tolist() == [[10, 60]]
+    assert np.argwhere(as_shown(seen[:20, :20], "front")).tolist() == [[10, 12]]
+    assert np.argwhere(as_shown(seen, "right")).tolist() == [[10, 76]]
+    assert np.argwhere(as_shown(seen, "left")).tolist() == [[10, 3]]
