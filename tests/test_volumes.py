@@ -272,10 +272,14 @@ def test_nonsense_data_offset(tmp_path, offset):
 
 def test_damage_within_the_compressed_data_is_never_read_as_a_head(tmp_path):
     path = save(tmp_path / "sound.nii.gz", noise())
-    blob = bytearray(path.read_bytes())
-    assert "truncated" in refusal(written(tmp_path / "no_trailer.nii.gz", bytes(blob[:-8])))
+    blob, sound, refused = path.read_bytes(), read_volume(path).data, 0
+    assert "truncated" in refusal(written(tmp_path / "no_trailer.nii.gz", blob[:-8]))
     for at in np.linspace(60, len(blob) - 9, 60).astype(int):  # behind the name in the gzip header
         damaged = bytearray(blob)
         damaged[at] ^= 0x10
-        with pytest.raises(VolumeError):
-            read_volume(written(tmp_path / "damaged.nii.gz", bytes(damaged)))
+        try:
+            found = read_volume(written(tmp_path / "damaged.nii.gz", bytes(damaged))).data
+            np.testing.assert_array_equal(found, sound)  # bits behind the last code mean nothing
+        except VolumeError:
+            refused += 1
+    assert refused >= 58
