@@ -11,9 +11,8 @@ from tests.conftest import now
 
 def working(page):
     page.wait_for_selector("#main[data-state=work]")
-    page.wait_for_function(
-        "[...document.querySelectorAll('#projections img')].every(image => image.complete)"
-    )
+    loaded = "[...document.querySelectorAll('#projections img')].every(image => image.complete)"
+    eventually(page, lambda: page.evaluate(loaded), True)
 
 
 def test_one_key_decides_saves_and_shows_the_next(enter, cast, scans):
