@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import deflate
 import nibabel as nib
 import numpy as np
 from isal import isal_zlib
@@ -15,9 +14,10 @@ from nibabel.freesurfer.mghformat import MGHError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 
+from inference.gzipped import DamagedGzip, decompressed, inflated
+
 EXTENSIONS = (".nii", ".nii.gz", ".mgz", ".mgh")
 MAX_FILE_BYTES = 1 << 30
-MOST_SURPLUS_MIB = 64  # decompressed beyond what the header promises, to reach the checksum
 MAX_VOXELS = 400_000_000
 MAX_DATA_BYTES = 3 << 30
 ZOOM_RANGE_MM = (0.05, 25.0)
@@ -72,7 +72,10 @@ def read_volume(path) -> Volume:
     if name.endswith((".mgz", ".mgh")):
         header, voxels, affine, notes = _read_mgh(path)
     else:
-        header, voxels, affine, notes = _read_nifti(path, blob, zipped=name.endswith(".gz"))
+        try:
+            header, voxels, affine, notes = _read_nifti(path, blob, zipped=name.endswith(".gz"))
+        except DamagedGzip as error:
+            raise VolumeError(path, str(error)) from error
     stored = Stored(tuple(voxels.shape), affine, header.get_data_dtype().newbyteorder("="))
     values, value_notes = _usable_values(path, voxels)
     return _canonical(values, affine, path, notes + value_notes, stored)
@@ -120,51 +123,6 @@ def _file_bytes(path):
         raise VolumeError(path, _os_reason(error)) from error
 
 
-def _inflate(path, blob, wanted, to_end=False):
-    """The first `wanted` decompressed bytes, over all gzip members; never allocates beyond that.
-
-    to_end: read the last member on to its checksum, so that damage is found.
-    """
-    parts, left, rest, member = [], wanted, blob, None
-    try:
-        while left and rest:
-            member = isal_zlib.decompressobj(31)  # 31: gzip framing, 32 KiB window
-            while left and not member.eof:
-                piece = member.decompress(rest, left)
-                rest = member.unconsumed_tail
-                if not piece and not member.eof and not rest:
-                    raise VolumeError(path, "truncated: the compressed data end too early")
-                parts.append(piece)
-                left -= len(piece)
-            rest = member.unused_data.lstrip(b"\0") if member.eof else rest
-        if to_end and member is not None and not member.eof:
-            _read_on(path, member, rest)
-    except (isal_zlib.IsalError, zlib.error) as error:
-        raise VolumeError(path, "corrupt: the compressed data cannot be decompressed") from error
-    return b"".join(parts)
-
-
-def _read_on(path, member, rest):
-    """Decompress what follows in a gzip member to its end, whose checksum is compared there; nothing is kept."""
-    for _ in range(MOST_SURPLUS_MIB):
-        piece = member.decompress(rest, 1 << 20)
-        rest = member.unconsumed_tail
-        if member.eof:
-            return
-        if not piece and not rest:
-            raise VolumeError(path, "truncated: the compressed data end too early")
-    raise VolumeError(path, "corrupt: the compressed data go on far beyond what the header promises")
-
-
-def _decompressed(path, blob, total):
-    """All `total` bytes the header promises; libdeflate reads one member only, so lengths are compared."""
-    try:
-        whole = deflate.gzip_decompress(blob, total)
-    except (deflate.DeflateError, ValueError):
-        whole = b""
-    return whole if len(whole) == total else _inflate(path, blob, total, to_end=True)
-
-
 # --- NIfTI ------------------------------------------------------------------------------------------
 
 
@@ -172,7 +130,7 @@ def _read_nifti(path, blob, zipped):
     if zipped != (blob[:2] == GZIP_MAGIC):
         wrong = "ends in .gz but is not gzip-compressed" if zipped else "is gzip-compressed but not named .gz"
         raise VolumeError(path, f"the name and the content disagree: the file {wrong}")
-    header = _nifti_header(path, _inflate(path, blob, HEADER_BYTES) if zipped else blob[:HEADER_BYTES])
+    header = _nifti_header(path, inflated(blob, HEADER_BYTES) if zipped else blob[:HEADER_BYTES])
     dtype, shape = _dtype(path, header), _shape(path, header)
     offset = float(header["vox_offset"]) or header.single_vox_offset
     if not int(header["sizeof_hdr"]) <= offset <= MAX_FILE_BYTES:  # False for NaN
@@ -180,7 +138,7 @@ def _read_nifti(path, blob, zipped):
     offset = int(offset)
     count = _voxel_count(path, shape, dtype)
     total = offset + count * dtype.itemsize
-    content = _decompressed(path, blob, total) if zipped else blob
+    content = decompressed(blob, total) if zipped else blob
     if len(content) < total:
         raise VolumeError(
             path, f"truncated: {len(content)} bytes of the {total} bytes its header asks for are there"
