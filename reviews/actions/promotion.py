@@ -1,11 +1,10 @@
 """A candidate is tested on the frozen sets, and takes over only when it is no worse than the current model."""
 
-import hashlib
-
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from inference.volumes import content_hash
 from reviews import audit
 from reviews.actions.core import NotAllowed, Refused
 from reviews.actions.cutoffs import active_thresholds, require_permission
@@ -72,7 +71,7 @@ def shipped_version() -> str:
     """The version of the weights that come with the software, as a worker knows it; '' where the file is missing."""
     if not SHIPPED.is_file():
         return ""
-    return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:16]
+    return content_hash(SHIPPED)[:16]
 
 
 def promote_model(*, actor, model: ModelVersion) -> int:
