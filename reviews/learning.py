@@ -6,7 +6,7 @@ who is in the tests has never been trained on, whatever was judged or frozen whe
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, Prefetch
@@ -72,8 +72,13 @@ def part_of(subject: str) -> str:
     return "calibration" if tenth < TENTHS["test"] + TENTHS["calibration"] else "train"
 
 
-def judged(datasets: Sequence[Dataset] = ()) -> Iterator[tuple[Attempt, Agreed]]:
-    """Attempts with pictures that people have decided, known cases and practice left out; all datasets without."""
+def judged(
+    datasets: Sequence[Dataset] = (), counts: Callable[[Verdict], bool] = lambda verdict: True
+) -> Iterator[tuple[Attempt, Agreed]]:
+    """Attempts with pictures that people have decided, known cases and practice left out; all datasets without.
+
+    counts: whether a verdict is to be heard.
+    """
     decisions = Verdict.objects.standing().filter(kind=Verdict.Kind.DECISION, gold=False)
     decisions = decisions.exclude(mode=Mode.PRACTICE)
     rows = Attempt.objects.filter(Exists(decisions.filter(attempt=OuterRef("pk"))), gold__isnull=True)
@@ -82,7 +87,7 @@ def judged(datasets: Sequence[Dataset] = ()) -> Iterator[tuple[Attempt, Agreed]]
         rows = rows.filter(dataset__in=datasets)
     rows = rows.prefetch_related(Prefetch("verdicts", decisions, to_attr="decisions"))
     for attempt in rows.iterator(chunk_size=CHUNK):
-        found = agreed(attempt.decisions)
+        found = agreed([verdict for verdict in attempt.decisions if counts(verdict)])
         if found is not None:
             yield attempt, found
 

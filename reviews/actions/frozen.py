@@ -7,8 +7,8 @@ from django.db import transaction
 
 from reviews import audit
 from reviews.actions.core import Refused, require_role
-from reviews.learning import agreed, judged, part_of, rank_of, subject_of
-from reviews.models import Attempt, Dataset, FrozenCase, FrozenSet, GoldItem, Role
+from reviews.learning import judged, part_of, rank_of, subject_of
+from reviews.models import Attempt, Dataset, FrozenCase, FrozenSet, GoldItem, Role, Verdict
 from reviews.standard import ears_counted
 
 LEAST_CASES = 10
@@ -40,14 +40,18 @@ def freeze_testset(
 
 def _known(dataset: Dataset) -> list[FrozenCase]:
     """Every case with a class under today's standard that is not yet frozen."""
-    counted, cases = ears_counted(dataset), []
-    for attempt, _ in judged([dataset]):
-        found = agreed([v for v in attempt.decisions if counted(v.created_at) == dataset.ears_required])
-        if found is not None:
-            cases.append(FrozenCase(attempt=attempt, truth=found.klass, adjudicated=found.adjudicated))
+    counted = ears_counted(dataset)
+
+    def of_today(made: Verdict | GoldItem) -> bool:
+        return counted(made.created_at) == dataset.ears_required
+
+    cases = [
+        FrozenCase(attempt=attempt, truth=found.klass, adjudicated=found.adjudicated)
+        for attempt, found in judged([dataset], of_today)
+    ]
     items = GoldItem.objects.filter(attempt__dataset=dataset).exclude(attempt__views_dir="")
     for item in items.select_related("attempt__scan", "attempt__dataset").order_by("attempt_id"):
-        if counted(item.created_at) == dataset.ears_required:
+        if of_today(item):
             cases.append(FrozenCase(attempt=item.attempt, truth=item.truth, adjudicated=True))
     taken = set(FrozenCase.objects.filter(attempt__dataset=dataset).values_list("attempt_id", flat=True))
     return [case for case in cases if case.attempt_id not in taken]
