@@ -9,7 +9,7 @@ from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
-from reviews.actions.leases import lease_batch, lease_one, release_leases, renew_leases
+from reviews.actions.leases import lease_batch, lease_one, queues_of, release_leases, renew_leases
 from reviews.actions.people import (
     assign,
     configure_dataset,
@@ -79,6 +79,7 @@ __all__ = [
     "order_redeface",
     "practice_batch",
     "promote_model",
+    "queues_of",
     "reclassify",
     "record_frozen_test",
     "record_no_prediction",

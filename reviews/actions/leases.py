@@ -48,11 +48,15 @@ def lease_one(*, actor, attempt_id: int, mode: str = Mode.VISUAL) -> Attempt:
     return attempt
 
 
+def queues_of(attempt: Attempt, mode: str = Mode.VISUAL) -> set[Mode]:
+    """The queues that must be open to who judges this very attempt in this way."""
+    return {Mode.VERIFY if attempt.state is Status.VERIFY else Mode.VISUAL, Mode(mode)}
+
+
 def _require_open_queues(actor, attempt: Attempt, mode: str) -> None:
     """Refuse where the queue it waits in, or the one of this way of looking, belongs to others; managers may."""
-    waits_in = Mode.VERIFY if attempt.state is Status.VERIFY else Mode.VISUAL
     here = Dataset.objects.filter(pk=attempt.dataset_id)
-    if not all(here.open_to(actor, needed).exists() for needed in {waits_in, Mode(mode)}):
+    if not all(here.open_to(actor, needed).exists() for needed in queues_of(attempt, mode)):
         require_manager(actor, attempt.dataset_id)
 
 

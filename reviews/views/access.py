@@ -90,6 +90,12 @@ def get_queue(user, slug: str, mode: str) -> Dataset:
     return get_object_or_404(Dataset.objects.open_to(user, mode), slug=slug)
 
 
+def get_judged(user, slug: str, mode: str) -> Dataset:
+    """A dataset whose queue of this mode is open to the user, or one they manage: managers judge chosen scans."""
+    managed = Dataset.objects.managed_by(user) if mode in Mode.values else Dataset.objects.none()
+    return managed.filter(slug=slug).first() or get_queue(user, slug, mode)
+
+
 def get_attempt(user, pk: int) -> Attempt:
     """An attempt of a dataset the user is a member of, with its scan and dataset."""
     rows = Attempt.objects.visible_to(user).select_related("scan", "dataset")

@@ -11,7 +11,7 @@ from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS, REASON_FLAGS
 from reviews.models.preferences import own_keys
 from reviews.templatetags.qc import LETTERS
-from reviews.views.access import get_attempt, get_queue, login_required
+from reviews.views.access import get_attempt, get_judged, get_queue, login_required
 
 
 @login_required
@@ -37,12 +37,6 @@ def visual_one(request: HttpRequest, pk: int) -> HttpResponse:
     attempt = get_attempt(request.user, pk)
     dataset = get_judged(request.user, attempt.dataset.slug, Mode.VISUAL)
     return bench(request, "reviews/visual.html", dataset, Mode.VISUAL, first=attempt)
-
-
-def get_judged(user, slug: str, mode: str) -> Dataset:
-    """A dataset whose queue of this mode is open to the user, or one they manage: managers judge chosen scans."""
-    managed = Dataset.objects.managed_by(user) if mode in Mode.values else Dataset.objects.none()
-    return managed.filter(slug=slug).first() or get_queue(user, slug, mode)
 
 
 @login_required

@@ -73,12 +73,7 @@ def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:
     doubted = set(
         Referral.objects.filter(user_id=user.pk, attempt__in=waiting).values_list("attempt", flat=True)
     )
-    return {a.pk for a in waiting if a.pk not in doubted and not closed & queues_of(a)}
-
-
-def queues_of(attempt: Attempt) -> set[str]:
-    """The queues that must be open to who opens this attempt by itself."""
-    return {Mode.VISUAL, Mode.VERIFY} if attempt.state is Status.VERIFY else {Mode.VISUAL}
+    return {a.pk for a in waiting if a.pk not in doubted and not closed & actions.queues_of(a)}
 
 
 def changes(before: Attempt, attempt: Attempt) -> list[dict]:

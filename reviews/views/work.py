@@ -9,8 +9,7 @@ from reviews import actions
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS
 from reviews.views import items
-from reviews.views.access import get_attempt, integers, json_view, login_required, number
-from reviews.views.bench import get_judged
+from reviews.views.access import get_attempt, get_judged, integers, json_view, login_required, number
 
 MOST_ITEMS = 48
 UNDO_MOST = 48
