@@ -22,7 +22,12 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write(dataset: Dataset, kind: str, target: Path) -> list[Path]:
-    """Write FILE, its .trail.jsonl and verify_chain.py; returns the paths. The trail is read before the rows."""
+    """Write FILE, its .trail.jsonl and verify_chain.py; returns the paths."""
+    return write_with_summary(dataset, kind, target)[0]
+
+
+def write_with_summary(dataset: Dataset, kind: str, target: Path) -> tuple[list[Path], dict]:
+    """As `write`; returns the summary of the trail that was written too. It is read before the rows."""
     trail = target.with_name(target.stem + ".trail.jsonl")
     verifier = target.with_name(VERIFIER.name)
     with whole(trail) as temporary:
@@ -31,7 +36,7 @@ def write(dataset: Dataset, kind: str, target: Path) -> list[Path]:
         temporary.write_bytes(VERIFIER.read_bytes())
     with whole(target) as temporary:
         FORMATS[kind](dataset, temporary, chain)
-    return [target, trail, verifier]
+    return [target, trail, verifier], chain
 
 
 def bundle(dataset: Dataset, kind: str, folder: Path) -> Path:
@@ -73,13 +78,13 @@ def _written(dataset: Dataset, out: TextIO) -> Iterator[dict]:
         yield event
 
 
-def chain_summary(events: Iterable[dict] | None = None) -> dict:
-    """How many `events` there are (all that are stored, when none are given), where they end, whether whole."""
+def chain_summary(events: Iterable[dict]) -> dict:
+    """How many stored `events` there are, where they end, whether the chain is whole."""
     count, last_digest = 0, verify_chain.START
 
     def counted() -> Iterator[dict]:
         nonlocal count, last_digest
-        for event in audit.rows() if events is None else events:
+        for event in events:
             count, last_digest = count + 1, event["digest"]
             yield event
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from reviews import export
-from reviews.export.files import chain_summary
 from reviews.models import Dataset
 
 
@@ -24,9 +23,9 @@ class Command(BaseCommand):
             raise CommandError(f"there is no dataset '{options['dataset']}' (known: {known})")
         if not options["out"].parent.is_dir():
             raise CommandError(f"{options['out'].parent}: there is no such folder")
-        for path in export.write(dataset, options["format"], options["out"]):
+        paths, chain = export.write_with_summary(dataset, options["format"], options["out"])
+        for path in paths:
             self.stdout.write(str(path))
-        chain = chain_summary()
         if not chain["whole"]:
             raise CommandError("the audit trail is BROKEN: " + "; ".join(chain["problems"]), returncode=1)
         self.stdout.write(f"audit trail: {chain['events']} events, whole, last digest {chain['last_digest']}")
