@@ -9,16 +9,16 @@ import { drop, gather } from "./sheaf.js";
 import { Page, afterPaint } from "./sheet.js";
 import { setUpHelp } from "./help.js";
 
+const byId = (id) => document.getElementById(id);
 const config = readConfig();
 const MARKS = config.marks;
 const CARD = { ratio: 1.109 * (4 / 3), extra: 26, gap: 8 };
 const desk = new Desk(config);
-const byId = (id) => document.getElementById(id);
 const shell = byId("shell");
-const topline = document.getElementById("topline");
-const outcome = document.getElementById("outcome");
-const template = document.getElementById("card");
-const enlarger = new Enlarger(document.getElementById("enlarged"), config.keys.enlarge);
+const topline = byId("topline");
+const outcome = byId("outcome");
+const template = byId("card");
+const enlarger = new Enlarger(byId("enlarged"), config.keys.enlarge);
 const exposure = new Exposure(config.min_exposure_ms, tick, covered);
 
 let upcoming = []; // pages that lie painted but unseen over the one on screen
