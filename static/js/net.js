@@ -26,8 +26,8 @@ export async function post(url, body, timeout = 20000) {
       signal: AbortSignal.timeout(timeout),
       redirect: "error",
     });
-  } catch (error) {
-    throw new Unreachable(error.message);
+  } catch {
+    throw new Unreachable("No connection to the server.");
   }
   if (response.status >= 500) throw new Unreachable(`The server answered ${response.status}.`);
   const answer = await response.json().catch(() => null);
