@@ -8,6 +8,7 @@ export class Refused extends Error {
   }
 }
 
+export const NO_CONNECTION = "No connection to the server.";
 const ANOTHER_LOGIN = "You have logged in again since: reload this page. What is kept in this browser is sent then.";
 
 export class Unreachable extends Error {}
@@ -27,7 +28,7 @@ export async function post(url, body, timeout = 20000) {
       redirect: "error",
     });
   } catch {
-    throw new Unreachable("No connection to the server.");
+    throw new Unreachable(NO_CONNECTION);
   }
   if (response.status >= 500) throw new Unreachable(`The server answered ${response.status}.`);
   const answer = await response.json().catch(() => null);

@@ -1,5 +1,5 @@
 // Verdicts on their way: kept in this browser until the server has answered for each of them.
-import { Refused, Unreachable, post } from "./net.js";
+import { NO_CONNECTION, Refused, Unreachable, post } from "./net.js";
 
 const BATCH = 48;
 const FIRST_WAIT = 1000;
@@ -71,7 +71,7 @@ export class Outbox extends EventTarget {
   }
 
   #later(error) {
-    const words = error instanceof Refused ? error.message : "No connection to the server.";
+    const words = error instanceof Refused ? error.message : NO_CONNECTION;
     this.#problemIs(words);
     this.timer = setTimeout(() => this.flush(), this.wait);
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
