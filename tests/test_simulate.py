@@ -9,6 +9,7 @@ from inference.simulate import masks
 from inference.simulate.contrast import CONTRASTS, fill_removed, thick_slices
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
+from inference.simulate.mix import HARD, MIXES, USUAL
 from inference.simulate.odd import MAKERS
 from inference.simulate.parts import PARTS
 from inference.simulate.sample import VOXEL_ML, regions_kept, simulate
@@ -75,6 +76,18 @@ def test_every_family_gives_shares_and_repeats_from_its_seed(plain, family):
     assert first.min() >= 0
     assert first.max() <= 1
     np.testing.assert_array_equal(first, second)
+
+
+def test_the_hard_mix_draws_more_of_what_is_got_wrong_and_the_usual_one_stays_the_default(plain):
+    def fills(*mix):
+        blank = np.ones(GRID, np.float32)
+        drawn = [fill_removed(blank, blank, plain, np.random.default_rng(n), *mix)[0] for n in range(60)]
+        return drawn.count("zero")
+
+    assert fills() == fills(USUAL) > fills(HARD) > 0
+    for mix in MIXES.values():
+        assert set(mix.masks) == set(masks.FAMILIES)
+    assert set(HARD.fills) == set(USUAL.fills)
 
 
 def test_families_make_all_four_classes(plain):

@@ -11,6 +11,7 @@ from scipy import ndimage as ndi
 from inference.projections.frame import VOXEL_MM, FloatArray, box_matrix
 from inference.simulate.heads import GROUPS, template_path
 from inference.simulate.instance import GRID, Instance, smooth_field
+from inference.simulate.mix import USUAL, Mix, draw
 
 # Typical intensities by contrast, in the order of GROUPS.
 _TYPICAL = {
@@ -93,9 +94,6 @@ def thick_slices(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.asarray(np.moveaxis(out, 0, axis), np.float32)
 
 
-FILLS = ("zero", "minimum", "constant", "noise", "tissue_noise", "blur", "average", "reface")
-
-
 @lru_cache(maxsize=1)
 def average_head() -> FloatArray:
     """The average head that pydeface ships, every second voxel of its canonical array, tissue about 1."""
@@ -113,10 +111,10 @@ def reface(instance: Instance, rng: np.random.Generator) -> FloatArray:
 
 
 def fill_removed(
-    image: FloatArray, share: FloatArray, instance: Instance, rng: np.random.Generator
+    image: FloatArray, share: FloatArray, instance: Instance, rng: np.random.Generator, mix: Mix = USUAL
 ) -> tuple[str, FloatArray]:
     """(fill, image) with what a tool puts in the place of what it removes; some fill the head only, not the air."""
-    kind = str(rng.choice(FILLS, p=[0.63, 0.11, 0.03, 0.08, 0.03, 0.06, 0.02, 0.04]))
+    kind = draw(mix.fills, rng)
     if kind == "zero":
         new: FloatArray | float = 0.0
     elif kind == "minimum":

@@ -18,6 +18,7 @@ from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
 from inference.simulate.contrast import CONTRASTS
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
+from inference.simulate.mix import MIXES
 from inference.simulate.odd import odd_sample
 from inference.simulate.parts import PARTS
 from inference.simulate.sample import POOL, simulate
@@ -34,6 +35,7 @@ class Task:
     samples: int
     out: Path
     seed: int
+    mix: str = "usual"
 
     @property
     def target(self) -> Path:
@@ -59,7 +61,7 @@ def make_shard(task: Task) -> str:
             kind, network = odd_sample(instance, rng, CONTRASTS)
             names.append(("odd", kind, ""))
         else:
-            sample = simulate(instance, rng, CONTRASTS)
+            sample = simulate(instance, rng, CONTRASTS, MIXES[task.mix])
             network, evidence[n], blocks[n] = sample.network, sample.evidence, sample.blocks
             brain_ml[n], kept[n] = sample.brain_ml, sample.kept
             names.append((sample.family, sample.fill, sample.contrast))
@@ -72,7 +74,7 @@ def make_shard(task: Task) -> str:
     return task.target.name
 
 
-def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int) -> list[Task]:
+def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int, mix: str = "usual") -> list[Task]:
     """All shards, evenly over persons, so that any beginning of the list is a fair sample."""
     people: dict[str, list[Path]] = {}
     for path in sorted(heads.glob("*.npz")):
@@ -80,7 +82,7 @@ def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int) -> li
             with np.load(path) as z:
                 people.setdefault(str(z["person"]), []).append(path)
     return [
-        Task(paths[index % len(paths)], index // len(paths), samples, out, seed)
+        Task(paths[index % len(paths)], index // len(paths), samples, out, seed, mix)
         for index in range(per_person)
         for paths in people.values()
     ]
@@ -94,10 +96,13 @@ def main() -> None:
     parser.add_argument("--per-person", type=int, default=30)
     parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--mix", choices=list(MIXES), default="usual", help="which masks and fillings are drawn how often"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    tasks = plan(options.heads, options.out, options.per_person, options.samples, options.seed)
+    tasks = plan(options.heads, options.out, options.per_person, options.samples, options.seed, options.mix)
     todo = [task for task in tasks if not task.target.exists()]
     started = time.monotonic()
     with ProcessPoolExecutor(options.workers) as pool:

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from inference.projections.frame import VOXEL_MM, FloatArray
 from inference.simulate.heads import TEMPLATE_LANDMARKS, template_path
 from inference.simulate.instance import GRID, Instance
+from inference.simulate.mix import USUAL, Mix, draw
 
 Family = Callable[[Instance, np.random.Generator], FloatArray]
 _TEMPLATE_STEP = 3
@@ -228,11 +229,9 @@ FAMILIES: dict[str, Family] = {
     "template": template_mask, "plane": plane, "margin": brain_margin, "box": box, "shell": shell, "spheres": spheres,
     "nothing": nothing, "half": half, "leave": leave_feature, "bitten": bitten,
 }  # fmt: skip
-WEIGHTS = {"template": 0.26, "plane": 0.11, "margin": 0.12, "box": 0.09, "shell": 0.10, "spheres": 0.06,
-           "nothing": 0.04, "half": 0.05, "leave": 0.10, "bitten": 0.12}  # fmt: skip
 
 
-def random_mask(instance: Instance, rng: np.random.Generator) -> tuple[str, FloatArray]:
+def random_mask(instance: Instance, rng: np.random.Generator, mix: Mix = USUAL) -> tuple[str, FloatArray]:
     """(family, share removed) of one simulated defacing."""
-    family = str(rng.choice(list(WEIGHTS), p=np.array(list(WEIGHTS.values())) / sum(WEIGHTS.values())))
+    family = draw(mix.masks, rng)
     return family, FAMILIES[family](instance, rng)

@@ -22,6 +22,7 @@ from inference.projections.network import (
 from inference.simulate.contrast import acquire, fill_removed, paint, thick_slices
 from inference.simulate.instance import GRID, REGIONS, Instance
 from inference.simulate.masks import random_mask
+from inference.simulate.mix import USUAL, Mix
 from inference.simulate.parts import FULL_SURFACE
 
 VOXEL_ML = VOXEL_MM**3 / 1000
@@ -117,16 +118,18 @@ def blocks_of(
     return np.asarray(np.clip(np.array(out), 0, 1) * 255 + 0.5, np.uint8)
 
 
-def simulate(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]) -> Sample:
+def simulate(
+    instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...], mix: Mix = USUAL
+) -> Sample:
     """Paint the head, remove a face, measure, and project; everything from `rng`."""
     contrast, image = paint(instance, rng, allowed)
     thick = rng.random() < 0.35
     if thick and rng.random() < 0.6:
         image, thick = thick_slices(image, rng), False
     image = acquire(image, rng)
-    family, share = random_mask(instance, rng)
+    family, share = random_mask(instance, rng, mix)
     share = np.broadcast_to(share, GRID)
-    fill, image = fill_removed(image, share, instance, rng)
+    fill, image = fill_removed(image, share, instance, rng, mix)
     if thick:
         image = thick_slices(image, rng)
     view = crop_view(instance, rng)
