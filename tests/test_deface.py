@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from inference.deface import PLANS, DefaceError, run
 from inference.deface.engines import _carried_back
 from inference.deface.template import block_affine, block_mean, removal, template_brain, template_head
 from inference.volumes import from_array, read_volume
+from tests.test_supervisor import alive
 
 SHAPE = (9, 11, 13)
 
@@ -157,6 +159,34 @@ def test_useless_output_is_refused_with_its_reason(small, site_engine, tmp_path,
     assert str(small) in str(refused.value)
     assert not target.exists()
     assert not list(tmp_path.glob(".deface-*"))
+
+
+HELPER = """
+import subprocess, sys, time
+helper = subprocess.Popen(["sleep", "60"], start_new_session={apart})
+open({note!r}, "w").write(str(helper.pid))
+{then}
+"""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("then", ["time.sleep(60)", "sys.exit('licence expired')"])
+def test_no_program_that_an_engine_started_outlives_it(small, site_engine, tmp_path, apart, then):
+    note = tmp_path / "helper"
+    engine = site_engine(HELPER.format(apart=apart, note=str(note), then=then))
+    started = time.monotonic()
+    with pytest.raises(DefaceError, match=r"took longer than|licence expired"):
+        run(small, tmp_path / "out.nii.gz", engine, "standard", timeout=3)
+    assert time.monotonic() - started < 30
+    assert not alive(int(note.read_text()))
+
+
+def test_a_program_that_is_not_there_is_told(small, tmp_path, monkeypatch):
+    file = tmp_path / "engines.json"
+    file.write_text(json.dumps({"gone": {"argv": [str(tmp_path / "gone"), "{source}"], "version": "1"}}))
+    monkeypatch.setenv("QC_ENGINES", str(file))
+    with pytest.raises(DefaceError, match=r"gone cannot be run \(No such file"):
+        run(small, tmp_path / "out.nii.gz", "gone", "standard")
 
 
 def test_a_plan_may_add_arguments_to_an_external_engine(small, site_engine, tmp_path):

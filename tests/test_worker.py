@@ -91,6 +91,24 @@ def test_asked_to_hurry_it_gives_its_job_up(jobs):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGHUP])
+def test_an_engine_and_what_it_started_end_with_their_job(jobs, tmp_path, signum):
+    queue, url = jobs
+    note = tmp_path / "started"
+    program = (
+        f"sleep 60 & one=$!; setsid sleep 60 & echo $$ $one $! >{note}.part; mv {note}.part {note}; wait"
+    )
+    engine = ["sh", "-c", program]
+    queue.enqueue("inference.deface.engines._run", engine, 60, str(tmp_path))
+    worker = subprocess.Popen([sys.executable, "-c", PROGRAM, url], cwd=ROOT)
+    wait_for(note.exists, 30)
+    started = [int(word) for word in note.read_text().split()]
+    assert all(map(alive, started))
+    worker.send_signal(signum)
+    worker.wait(10)
+    wait_for(lambda: not any(map(alive, started)))
+
+
 def test_a_job_killed_before_it_has_its_own_group_takes_no_one_along():
     command = [sys.executable, "-c", SLOW_TO_LEAVE]
     done = subprocess.run(

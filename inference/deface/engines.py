@@ -20,6 +20,7 @@ from inference.deface.template import removal, template_brain, template_head
 from inference.volumes import Volume
 
 log = logging.getLogger(__name__)
+GUARD = Path(__file__).with_name("guard.py")
 BRAIN_ML = (600.0, 2200.0)  # outside this the brain found in a head is not believed
 
 
@@ -146,23 +147,28 @@ def _filled(word, words):
 
 
 def _run(argv, timeout, cwd):
-    try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{Path(argv[0]).name} took longer than {timeout:g} s and was stopped") from error
-    except OSError as error:
-        raise EngineError(f"{argv[0]} cannot be run ({error.strerror})") from error
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise EngineError(f"{Path(argv[0]).name} ended with {done.returncode}: {last[0][:300]}")
+    """Run a program; none that it started is left afterwards, nor when this process is killed."""
+    theirs, ours = map(os.fdopen, os.pipe(), "rw")  # closing ours, however that happens, ends all of it
+    guard = subprocess.Popen(
+        [sys.executable, "-IS", str(GUARD), *argv],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        cwd=cwd,
+        start_new_session=True,  # who ends the group of a job does not end the guard
+    )
+    with guard, theirs, ours:
+        try:
+            out, err = guard.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(
+                f"{Path(argv[0]).name} took longer than {timeout:g} s and was stopped"
+            ) from error
+    if guard.returncode:
+        last = (err or out).strip().splitlines()[-1:] or ["no message"]
+        raise EngineError(f"{Path(argv[0]).name} ended with {guard.returncode}: {last[0][:300]}")
 
 
 def _misplaced(plan):
