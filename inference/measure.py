@@ -183,7 +183,7 @@ def removal_problems(original, removed, tissue, anatomy) -> list[str]:
 def failures(brain_ml, kept) -> list[str]:
     """The measured failures in words."""
     out = [f"{brain_ml:.1f} ml of brain removed"] if brain_ml >= truth.BRAIN_LIMIT_ML else []
-    return out + still_there(kept, truth.FACE_REGIONS)
+    return out + still_there(kept, truth.face_in_view(kept))
 
 
 def still_there(kept, regions) -> list[str]:

@@ -2,6 +2,7 @@
 
 brain: ml removed inside the brain mask of the original, eroded by 1 mm.
 face: share of the original's surface in a region (eyes, nose, mouth; ears where the standard asks) still there.
+A field of view that ends above nose and mouth shows no face: the eyes alone do not count there.
 Between a clear pass and a clear failure lies a band that is ambiguous: neither trained nor scored as if clear.
 """
 
@@ -36,9 +37,14 @@ def regions_remain(kept: Mapping[str, float | None], regions: tuple[str, ...]) -
     return None if None in sides else False
 
 
+def face_in_view(kept: Mapping[str, float | None]) -> tuple[str, ...]:
+    """The regions of the face that count: all, or none where neither nose nor mouth is in the field of view."""
+    return FACE_REGIONS if any(kept.get(r) is not None for r in ("nose", "mouth")) else ()
+
+
 def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> bool | None:
     """Whether something recognisable remains under the standard; regions out of view do not count."""
-    return regions_remain(kept, FACE_REGIONS + (EAR_REGIONS if ears else ()))
+    return regions_remain(kept, face_in_view(kept) + (EAR_REGIONS if ears else ()))
 
 
 def class_name(face: bool, brain: bool) -> str:

@@ -1,5 +1,7 @@
 """Simulated defacings: truth is measured on cases made by hand, seeds repeat, maps lie where the damage is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,20 @@ def test_the_hard_mix_draws_more_of_what_is_got_wrong_and_the_usual_one_stays_th
     for mix in MIXES.values():
         assert set(mix.masks) == set(masks.FAMILIES)
     assert set(HARD.fills) == set(USUAL.fills)
+
+
+def test_half_of_the_slabs_are_scans_of_the_brain_alone_that_nobody_defaced(plain):
+    only = replace(USUAL, slabs=1.0)
+    samples = [simulate(plain, np.random.default_rng(n), CONTRASTS, only) for n in range(12)]
+    untouched = [s for s in samples if s.family == "nothing"]
+    assert 3 <= len(untouched) < 12
+    assert all(np.isnan(s.kept[REGIONS.index("mouth")]) for s in samples)
+    shares = [
+        dict(zip(REGIONS, (None if np.isnan(v) else float(v) for v in s.kept), strict=True))
+        for s in untouched
+    ]
+    classes = [truth.class_of(s.brain_ml, k) for s, k in zip(untouched, shares, strict=True)]
+    assert classes.count("pass") > len(untouched) / 2
 
 
 def test_families_make_all_four_classes(plain):

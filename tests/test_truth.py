@@ -18,6 +18,9 @@ GONE = {"eyes": 0.0, "nose": 0.1, "mouth": 0.2, "left_ear": 1.0, "right_ear": 1.
         (0.0, {"eyes": 0.5}, None),
         (0.0, {"eyes": 0.5, "nose": 1.0}, "face"),
         (0.0, {"eyes": None, "nose": None, "mouth": None}, "pass"),
+        (0.0, {"eyes": 1.0, "nose": None, "mouth": None}, "pass"),  # the field of view ends above the nose
+        (9.0, {"eyes": 1.0, "nose": None, "mouth": None}, "brain"),
+        (0.0, {"eyes": 1.0, "nose": 0.0, "mouth": None}, "face"),
         (truth.BRAIN_CLEAR_ML, {"eyes": truth.KEPT_CLEAR}, "pass"),
         (truth.BRAIN_SURE_ML, {}, "brain"),
     ],

@@ -10,10 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares by name; they need not add up to one."""
+    """Shares by name; they need not add up to one.
+
+    slabs: share of scans whose field of view ends about the eyes, half of them not defaced.
+    """
 
     masks: Mapping[str, float]
     fills: Mapping[str, float]
+    slabs: float = 0.0
 
 
 USUAL = Mix(
@@ -28,6 +32,7 @@ HARD = Mix(
            "nothing": 0.03, "half": 0.04, "leave": 0.11, "bitten": 0.16},
     fills={"zero": 0.42, "minimum": 0.07, "constant": 0.10, "noise": 0.06, "tissue_noise": 0.10, "blur": 0.10,
            "average": 0.04, "reface": 0.11},
+    slabs=0.10,
 )  # fmt: skip
 MIXES = {"usual": USUAL, "hard": HARD}
 

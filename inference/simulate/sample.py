@@ -21,7 +21,7 @@ from inference.projections.network import (
 )
 from inference.simulate.contrast import acquire, fill_removed, paint, thick_slices
 from inference.simulate.instance import GRID, REGIONS, Instance
-from inference.simulate.masks import random_mask
+from inference.simulate.masks import nothing, random_mask
 from inference.simulate.mix import USUAL, Mix
 from inference.simulate.parts import FULL_SURFACE
 
@@ -61,6 +61,20 @@ def crop_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slic
     if rng.random() < 0.10:  # the ears
         side = int(rng.integers(8, 16))
         chosen[0] = slice(side, GRID[0] - side)
+    return tuple(chosen)  # type: ignore[return-value]
+
+
+def slab_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """The field of view of a scan of the brain alone: it ends near the eyes, seldom in a coronal plane behind them."""
+    eyes = instance.landmarks[:2].mean(axis=0)
+    chosen = [slice(0, n) for n in GRID]
+    if rng.random() < 0.2:
+        chosen[1] = slice(int(rng.integers(0, 16)), int(np.clip(eyes[1] - rng.uniform(0, 12), 40, GRID[1])))
+        return tuple(chosen)  # type: ignore[return-value]
+    vertex = int(np.flatnonzero(instance.head_mask.any(axis=(0, 1)))[-1])
+    high = vertex + 4 if rng.random() < 0.5 else vertex - int(rng.integers(0, 9))
+    low = int(np.clip(eyes[2] + rng.uniform(-9, 16), 0, high - 12))
+    chosen[2] = slice(low, min(high, GRID[2]))
     return tuple(chosen)  # type: ignore[return-value]
 
 
@@ -127,12 +141,14 @@ def simulate(
     if thick and rng.random() < 0.6:
         image, thick = thick_slices(image, rng), False
     image = acquire(image, rng)
-    family, share = random_mask(instance, rng, mix)
+    slab = mix.slabs > 0 and rng.random() < mix.slabs
+    untouched = slab and rng.random() < 0.5
+    family, share = ("nothing", nothing(instance, rng)) if untouched else random_mask(instance, rng, mix)
     share = np.broadcast_to(share, GRID)
     fill, image = fill_removed(image, share, instance, rng, mix)
     if thick:
         image = thick_slices(image, rng)
-    view = crop_view(instance, rng)
+    view = slab_view(instance, rng) if slab else crop_view(instance, rng)
     seen = np.zeros(GRID, bool)
     seen[view] = True
     kept = regions_kept(instance, share, seen)
