@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -43,6 +44,7 @@ PLANS = {
     "niimath tilted": replace(STANDARD, name="f4", tilt_deg=28),
     "niimath far back": replace(STANDARD, name="f5", shift_mm=(0, -60, 70)),
 }
+REFACES = {"niimath reface": 0, "niimath reface too high": 24}  # mm that the artificial face is raised by
 SHEARS = {"quickshear 10": 10, "quickshear 2": 2, "quickshear 28": 28, "quickshear -12": -12}
 
 
@@ -74,6 +76,21 @@ def sources(heads, folder, people):
             yield name, head.person, contrast, head, file
 
 
+@lru_cache(maxsize=4)
+def shell(raised_mm, folder):
+    """Files of an artificial face for niimath: the average head where its mask removes, nothing in the air there."""
+    template = nib.load(template_path())
+    data = np.asarray(template.dataobj, np.float32)
+    kept = np.asarray(nib.load(template_path("facemask.nii.gz")).dataobj) >= 0.5
+    face = np.where(kept, 0, np.where(data > 0.15 * np.percentile(data, 99), data, -1)).astype(np.float32)
+    axis = int(np.abs(template.affine[2, :3]).argmax())
+    face = np.roll(face, round(raised_mm / template.affine[2, axis]), axis)
+    files = [folder / f"shell_{raised_mm}.nii.gz", folder / "weight.nii.gz"]
+    for file, values in zip(files, (face, kept.astype(np.float32)), strict=True):
+        nib.save(nib.Nifti1Image(values, template.affine), file)
+    return [str(file) for file in files]
+
+
 def run(engine, head, source, target, network):
     """One defacing; the real engines as their users call them."""
     if engine == "none":
@@ -84,6 +101,11 @@ def run(engine, head, source, target, network):
         masks = [str(template_path()), str(template_path("facemask.nii.gz"))]
         subprocess.run(
             [niimath.bin, str(source), "-deface", *masks, str(target)], check=True, capture_output=True
+        )
+    elif engine in REFACES:
+        parts = [str(template_path()), *shell(REFACES[engine], source.parent)]
+        subprocess.run(
+            [niimath.bin, str(source), "-reface", *parts, str(target)], check=True, capture_output=True
         )
     elif engine in SHEARS:
         mask = target.with_name("brain.nii.gz")
@@ -112,7 +134,7 @@ def measured(head, source, target):
 
 def cases(classifier, heads, work, people, network):
     """Every run on some people as a judged case; ambiguous ones are left out, failed ones are named."""
-    engines = [*PLANS, *SHEARS, "niimath -deface", "none", *(["deepdefacer"] if network else [])]
+    engines = [*PLANS, *SHEARS, *REFACES, "niimath -deface", "none", *(["deepdefacer"] if network else [])]
     for name, person, contrast, head, source in sources(heads, work, people):
         for engine in engines:
             folder = work / name / engine.replace(" ", "_")
