@@ -213,3 +213,16 @@ def test_every_version_is_in_the_trail(make, cast):
     actions.save_thresholds(actor=cast.root, policy=ThresholdPolicy(0.99))
     events = AuditEvent.objects.filter(action="thresholds_saved").order_by("seq")
     assert [event.after["policy"]["verify_min"] for event in events] == [ThresholdPolicy().verify_min, 0.99]
+
+
+def test_a_verdict_of_another_standard_taken_back_is_routed_anew(
+    make, model, cast, dataset, django_capture_on_commit_callbacks
+):
+    attempt = seen(make, model, UNCLEAR)
+    verdict = judge(cast.reviewer, attempt)
+    configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=True)
+    actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce="undo")
+    assert now(attempt).status == Status.VERIFY
+    actions.release_leases(actor=cast.reviewer)
+    actions.retriage()  # what the upkeep does
+    assert now(attempt).status == Status.REFER

@@ -12,7 +12,6 @@ from reviews.actions.core import NotAllowed, Refused, require_role
 from reviews.actions.cutoffs import active_thresholds
 from reviews.actions.versions import route_anew
 from reviews.models import ApiToken, Assignment, Attempt, Dataset, Membership, Role
-from reviews.states import UNDECIDED
 
 CONFIGURABLE = (
     "title",
@@ -57,7 +56,7 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
     after = _settings_of(fresh)
     _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
     if after["ears_required"] != before["ears_required"]:
-        Attempt.objects.filter(dataset=fresh, status__in=UNDECIDED).update(triaged_under=None)
+        Attempt.objects.filter(dataset=fresh).update(triaged_under=None)  # what is decided may be taken back
         transaction.on_commit(lambda: route_anew(active_thresholds(), actor))
     return fresh
 
