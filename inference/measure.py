@@ -21,7 +21,6 @@ BRAIN_MARGIN_MM = 1.0
 STRIPPED_SHARE = 0.6  # of the scalp over the upper brain gone: that is skull stripping, not defacing
 TOUCHED_SHARE = 0.6  # of the head changed: another image, or one that was resampled
 LEAST_CELLS = 20
-WORDS = {"left_ear": "left ear", "right_ear": "right ear"}
 
 
 @dataclass(frozen=True)
@@ -183,14 +182,4 @@ def removal_problems(original, removed, tissue, anatomy) -> list[str]:
 def failures(brain_ml, kept) -> list[str]:
     """The measured failures in words."""
     out = [f"{brain_ml:.1f} ml of brain removed"] if brain_ml >= truth.BRAIN_LIMIT_ML else []
-    return out + still_there(kept, truth.face_in_view(kept))
-
-
-def still_there(kept, regions) -> list[str]:
-    """Those of the regions that are left, in words."""
-    shares = {name: kept[name] for name in regions if kept[name] is not None}
-    return [
-        f"{WORDS.get(name, name)} still there ({share:.0%} of the surface)"
-        for name, share in shares.items()
-        if share >= truth.KEPT_LIMIT
-    ]
+    return out + truth.still_there(kept, truth.face_in_view(kept))

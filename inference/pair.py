@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from inference.anatomy import AnatomyError, find_anatomy, stored_anatomy
-from inference.measure import class_of, measure, still_there
+from inference.measure import class_of, measure
 from inference.storage import plain
-from inference.truth import EAR_REGIONS
+from inference.truth import EAR_REGIONS, still_there
 from inference.volumes import Volume
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 CLASSES = ("pass", "face", "brain", "both")
 FACE_REGIONS = ("eyes", "nose", "mouth")
 EAR_REGIONS = ("left_ear", "right_ear")
+WORDS = {"left_ear": "left ear", "right_ear": "right ear"}
 BRAIN_CLEAR_ML, BRAIN_LIMIT_ML, BRAIN_SURE_ML = 0.5, 1.0, 2.0
 KEPT_CLEAR, KEPT_LIMIT, KEPT_SURE = 0.35, 0.50, 0.65
 
@@ -45,6 +46,16 @@ def face_in_view(kept: Mapping[str, float | None]) -> tuple[str, ...]:
 def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> bool | None:
     """Whether something recognisable remains under the standard; regions out of view do not count."""
     return regions_remain(kept, face_in_view(kept) + (EAR_REGIONS if ears else ()))
+
+
+def still_there(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> list[str]:
+    """Those of the regions that are left, in words."""
+    shares = {name: share for name in regions if (share := kept.get(name)) is not None}
+    return [
+        f"{WORDS.get(name, name)} still there ({share:.0%} of the surface)"
+        for name, share in shares.items()
+        if share >= KEPT_LIMIT
+    ]
 
 
 def class_name(face: bool, brain: bool) -> str:

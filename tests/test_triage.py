@@ -5,7 +5,7 @@ import math
 import pytest
 
 from reviews import actions
-from reviews.models import AuditEvent, ModelVersion, ThresholdSet, TriageRecord
+from reviews.models import Attempt, AuditEvent, ModelVersion, ThresholdSet, TriageRecord
 from reviews.states import Status
 from reviews.thresholds import CLASSES, ThresholdPolicy
 from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, classify, judge, now
@@ -131,6 +131,29 @@ def test_a_standard_that_changes_under_a_job_counts(make, model, cast, dataset):
     finding = actions.Finding(SURE, with_ears=UNCLEAR, in_distribution=True, render_version=RENDER)
     actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
     assert now(attempt).status == Status.REFER
+
+
+def test_measured_ears_are_a_problem_under_the_standard_that_asks_for_them(
+    make, model, cast, dataset, django_capture_on_commit_callbacks
+):
+    attempt = seen(make, model, SURE)
+    measured = {"brain_removed_ml": 0.0, "kept": {"eyes": 0.1, "left_ear": 0.9}, "class": "pass"}
+    Attempt.objects.filter(pk=attempt.pk).update(measurements=measured)
+    ears = ["left ear still there (90% of the surface)"]
+    for required, status, problems, klass in ((True, "refer", ears, "face"), (False, "verify", [], "pass")):
+        configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=required)
+        found = now(attempt)
+        assert (found.status, found.problems, found.measurements["class"]) == (status, problems, klass)
+
+
+def test_measured_ears_count_where_the_standard_changed_under_a_job(make, model, cast, dataset):
+    attempt = make(Status.TO_CLASSIFY)
+    Attempt.objects.filter(pk=attempt.pk).update(measurements={"kept": {"right_ear": 0.6}, "class": None})
+    attempt.refresh_from_db()
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)
+    finding = actions.Finding(SURE, with_ears=SURE, in_distribution=True, render_version=RENDER)
+    actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
+    assert (now(attempt).status, len(now(attempt).problems)) == (Status.REFER, 1)
 
 
 def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from inference.truth import EAR_REGIONS, class_of, still_there
 from reviews.actions.core import StaleState, advance, follow_up
 from reviews.actions.cutoffs import active_thresholds
 from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
@@ -55,6 +56,7 @@ def record_prediction(
 ) -> Attempt:
     """Save what the model said and route the attempt by the active cut-offs; `saliency` names its pictures."""
     attempt.dataset.refresh_from_db(fields=["ears_required"])  # the standard may have changed since the claim
+    count_ears(attempt)
     prediction = _save_prediction(attempt, model, finding)
     where = {"claimed_by": attempt.claimed_by}
     attempt.view_names = [name for name in attempt.view_names if not name.startswith(SALIENCY)] + [*saliency]
@@ -90,12 +92,26 @@ def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, ac
         "confidence": confidence_of(attempt, prediction),
         "triaged_under": cutoffs,
         "view_names": attempt.view_names,
+        "measurements": attempt.measurements,
+        "problems": attempt.problems,
     }
     advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, **changes)
     standard = probabilities_of(prediction, attempt.dataset.ears_required)
     if decision.route is Route.FAIL and standard:
         follow_up(attempt, max(FAILURES, key=standard.__getitem__), actor=actor)
     return attempt
+
+
+def count_ears(attempt: Attempt) -> None:
+    """What was measured against the original, told again under the dataset's standard of today; not saved."""
+    measured, ears = attempt.measurements, attempt.dataset.ears_required
+    kept = measured.get("kept", {})
+    of_ears = still_there(kept, EAR_REGIONS)
+    attempt.problems = [problem for problem in attempt.problems if problem not in of_ears]
+    attempt.problems += of_ears if ears else []
+    if measured.get("brain_removed_ml") is not None:
+        klass = class_of(measured["brain_removed_ml"], kept, ears=ears)
+        attempt.measurements = measured | {"class": klass}
 
 
 def confidence_of(attempt: Attempt, prediction: Prediction) -> float:
@@ -163,6 +179,7 @@ def retriage(*, actor=None) -> dict[str, int]:
         with transaction.atomic():
             staying = []
             for attempt, prediction in _with_predictions(chunk):
+                count_ears(attempt)
                 decision = decide(attempt, prediction, cutoffs.cutoffs)
                 if STATUS_OF.get(decision.route) == attempt.state:
                     staying.append((attempt, prediction, decision))
@@ -206,13 +223,13 @@ def _record(
 
 
 def _stay(staying: list[tuple[Attempt, Prediction, Triage]], cutoffs: ThresholdSet) -> None:
-    """The routes are the same; the new cut-offs, the reasons and p(pass) under the standard are kept with them."""
+    """The routes are the same; the new cut-offs, the reasons and what the standard changes are kept with them."""
     TriageRecord.objects.bulk_create(_record(*pair, cutoffs, decision) for *pair, decision in staying)
     for attempt, prediction, decision in staying:
         attempt.triaged_under, attempt.route_reason = cutoffs, decision.reason.value
         attempt.confidence = confidence_of(attempt, prediction)
     undecided = Attempt.objects.filter(status__in=UNDECIDED)
-    changed = ["triaged_under", "route_reason", "confidence"]
+    changed = ["triaged_under", "route_reason", "confidence", "measurements", "problems"]
     undecided.bulk_update([attempt for attempt, *_ in staying], changed)
 
 
