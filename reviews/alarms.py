@@ -51,13 +51,21 @@ def _scan_alarms(dataset: Dataset) -> list[Alarm]:
         (doubted_by_all(attempts).count(), "warning", DOUBTED, {"doubted": "on"}),
         (counts.get(Status.ERROR, 0), "error", "ended in an error", {"status": Status.ERROR.value}),
         (counts.get(Status.NEEDS_PERSON, 0), "warning", NO_PLAN, {"status": Status.NEEDS_PERSON.value}),
-        (attempts.stalled(timezone.now() - STALLED_AFTER).count(), "warning", STALLED, {}),
+        (_stalled(attempts).count(), "warning", STALLED, {}),
     ]
     return [
         Alarm(dataset, count, level, words, _scans(dataset, query))
         for count, level, words, query in rows
         if count
     ]
+
+
+def _stalled(attempts):
+    """What waits while no worker is at anything; while one is, only what a worker took and is silent about."""
+    before = timezone.now() - STALLED_AFTER
+    stalled = attempts.stalled(before)
+    at_work = Attempt.objects.working().filter(claimed_at__gte=before).exclude(claimed_by="")
+    return stalled.exclude(claimed_by="") if at_work.exists() else stalled
 
 
 def _scans(dataset: Dataset, query: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ from rq import Queue
 from inference.jobs import _claim_batch
 from qcsite import site
 from qcsite.supervisor import Child, Supervisor, queue_answers, queue_child
-from reviews import actions, queue
+from reviews import actions, alarms, queue
 from reviews.actions.versions import switch_model
 from reviews.models import Attempt, ModelVersion
 from reviews.queue import enqueue
@@ -104,6 +104,21 @@ def test_what_a_batch_was_lost_with_is_not_taken_by_the_next(make, upkeep):
     assert {attempt.pk for attempt in taken} == {bad.pk, fresh.pk}
     assert upkeep() == 2
     assert [attempt.pk for attempt in _claim_batch([neighbour.pk], "alone")] == [neighbour.pk]
+
+
+def test_a_backlog_that_is_worked_on_raises_no_alarm(make, cast, dataset):
+    waiting, other = make(Status.TO_DEFACE), make(Status.TO_RENDER)
+    long_ago = timezone.now() - timedelta(minutes=11)
+    Attempt.objects.update(updated_at=long_ago)
+
+    def stalled():
+        return [alarm.count for alarm in alarms.alarms(cast.manager, [dataset])]
+
+    assert stalled() == [2]
+    actions.claim(other.pk, Status.TO_RENDER, worker="alive")
+    assert stalled() == []
+    Attempt.objects.filter(pk=waiting.pk).update(claimed_by="silent", claimed_at=long_ago)
+    assert stalled() == [1]
 
 
 @pytest.fixture
