@@ -86,6 +86,7 @@ async function nextPage() {
     page.sheet.remove();
     state("loading");
     await ahead();
+    if (cards.length) return undefined; // a page was taken back meanwhile
   }
   if (!upcoming.length && failed) return state("error");
   show(upcoming.shift() || new Page([]));

@@ -60,10 +60,10 @@ async function next() {
   if (!upcoming.length) {
     item = null;
     page.dataset.state = "loading";
-    try {
-      await ahead();
-    } catch (error) {
-      byId("error-words").textContent = error.message;
+    const problem = await ahead()?.then(() => null, (error) => error);
+    if (item) return; // a scan was taken back meanwhile
+    if (problem) {
+      byId("error-words").textContent = problem.message;
       page.dataset.state = "error";
       return;
     }

@@ -296,6 +296,28 @@ def test_a_fetch_that_failed_is_not_an_empty_queue(enter, cast, scans):
     expect(page.locator(".card")).to_have_count(1, timeout=20000)
 
 
+def test_a_page_taken_back_while_the_next_is_fetched_stays(enter, cast, scans):
+    made = scans(14)
+    page = enter(cast.reviewer).go("/verify/trial/")
+    cards_ready(page, 12)
+    expect(page.locator(".grid.waiting .tile")).to_have_count(2)
+    held = []
+    page.route("**/items/", lambda route: held.append(route))
+    press(page, "Enter")
+    expect(page.locator(".card")).to_have_count(2)
+    cards_ready(page, 2)
+    press(page, "Enter")
+    eventually(page, lambda: statuses(made), [Status.PASSED] * 14)
+    press(page, "z")
+    expect(page.locator(".card")).to_have_count(2)
+    held.pop().continue_()
+    page.wait_for_timeout(500)
+    expect(page.locator(".card")).to_have_count(2)
+    cards_ready(page, 2)
+    press(page, "Enter")
+    eventually(page, lambda: statuses(made), [Status.PASSED] * 14)
+
+
 def test_a_picture_that_does_not_load_cannot_be_accepted(enter, cast, scans):
     made = scans(2)
     person = enter(cast.reviewer)

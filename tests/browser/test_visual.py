@@ -61,6 +61,24 @@ def test_a_clicked_verdict_is_not_given_again_by_the_next_key(enter, cast, scans
     assert sorted(now(a).status for a in made) == ["failed", "refer"]
 
 
+def test_a_scan_taken_back_while_the_next_is_fetched_stays(enter, cast, scans):
+    made = scans(1, Status.REFER)
+    page = enter(cast.reviewer).go("/visual/trial/")
+    working(page)
+    page.wait_for_timeout(300)  # nothing could be fetched ahead
+    held = []
+    page.route("**/items/", lambda route: held.append(route))
+    press(page, "p")
+    eventually(page, lambda: now(made[0]).status, Status.PASSED)
+    press(page, "z")
+    working(page)
+    held.pop().continue_()
+    page.wait_for_timeout(500)
+    working(page)
+    press(page, "b")
+    eventually(page, lambda: now(made[0]).status, Status.FAILED)
+
+
 def test_typing_a_note_fires_no_shortcut(enter, cast, scans):
     scans(1, Status.REFER)
     page = enter(cast.reviewer).go("/visual/trial/")
