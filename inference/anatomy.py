@@ -5,11 +5,9 @@ the face over. That does not depend on the contrast of the scan or on a face bei
 """
 
 import threading
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -18,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from inference.deface.template import STEP, template_brain, template_head
 from inference.projections.frame import VOXEL_MM, resample
+from inference.storage import DAMAGED
 from inference.volumes import Volume
 
 ANATOMY_VERSION = "1"  # raised whenever the same head would give another brain or other landmarks
@@ -85,7 +84,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Anatomy | None:
             brain = np.unpackbits(stored["brain"])[: np.prod(shape)].reshape(shape).astype(bool)
             landmarks = dict(zip(stored["names"].tolist(), stored["points"], strict=True))
             return Anatomy(brain, landmarks, float(stored["fit_mm"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError):
+    except DAMAGED:
         return None
 
 

@@ -19,8 +19,8 @@ from django.db import close_old_connections, connection
 
 from inference.projections.network import RENDER_VERSION as NETWORK_VERSION
 from inference.projections.network import NetworkInput
-from inference.storage import load_inputs, network_inputs, plain, replacing, save_inputs
-from inference.volumes import VolumeError, content_hash, read_volume
+from inference.storage import network_inputs, plain, replacing, save_inputs, stored_inputs
+from inference.volumes import Volume, VolumeError, content_hash, read_volume
 from reviews import actions
 from reviews.models import Attempt, ModelVersion
 from reviews.states import Status
@@ -186,9 +186,7 @@ def _deface(attempt: Attempt) -> None:
 def _render(attempt: Attempt) -> None:
     from inference.projections import RENDER_VERSION, render_views, save_views
 
-    if content_hash(attempt.output_path) != attempt.output_sha256:
-        raise VolumeError(attempt.output_path, "the defaced file has changed since it was taken in")
-    defaced = read_volume(attempt.output_path)
+    defaced = _defaced(attempt)
     original = read_volume(attempt.scan.original_path) if attempt.scan.has_original else None
     found = _examined(attempt, original, defaced)
     pictures = render_views(defaced, original=original, brain=found.brain)
@@ -205,6 +203,13 @@ def _render(attempt: Attempt) -> None:
         measurements=found.measurements,
         problems=found.problems,
     )
+
+
+def _defaced(attempt: Attempt) -> Volume:
+    """The defaced file, still the one that was taken in."""
+    if content_hash(attempt.output_path) != attempt.output_sha256:
+        raise VolumeError(attempt.output_path, "the defaced file has changed since it was taken in")
+    return read_volume(attempt.output_path)
 
 
 def _examined(attempt: Attempt, original, defaced):
@@ -260,15 +265,11 @@ def _claim_batch(attempt_ids: Sequence[int], worker: str) -> list[Attempt]:
     return [attempt for attempt in found if attempt is not None]
 
 
-def _inputs_or_error(attempt: Attempt):
-    """The stored network input, or made anew from the volume when it is missing."""
-    kept = []
+def _inputs_or_error(attempt: Attempt) -> NetworkInput | None:
+    kept: list[NetworkInput] = []
 
     def work(attempt: Attempt) -> None:
-        stored = attempt.views_path / NETWORK_FILE
-        kept.append(
-            load_inputs(stored) if stored.exists() else network_inputs(read_volume(attempt.output_path))
-        )
+        kept.append(stored_inputs(attempt.views_path / NETWORK_FILE, lambda: _defaced(attempt)))
 
     return kept[0] if _guarded(attempt, work) else None
 

@@ -2,16 +2,21 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from inference.projections.frame import head_frame
 from inference.projections.network import RENDER_VERSION, NetworkInput, network_input
 from inference.volumes import Volume
+
+# What reading a damaged .npz raises.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)
 
 
 @contextmanager
@@ -37,18 +42,31 @@ def network_inputs(volume: Volume) -> NetworkInput:
 
 
 def save_inputs(path: Path, inputs: NetworkInput) -> None:
-    """Keep the network's input beside the pictures, for classifying again and for training."""
-    np.savez_compressed(path, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
+    """Keep the network's input beside the pictures, whole or not at all, for classifying again and for training."""
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
+    part.replace(path)
 
 
 def load_inputs(path: Path) -> NetworkInput | None:
-    """The stored network input; None when there is none or another version made it."""
-    if not path.exists():
+    """The stored network input; None when there is none, it is damaged or another version made it."""
+    try:
+        with np.load(path) as stored:
+            if str(stored["version"]) != RENDER_VERSION:
+                return None
+            return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])
+    except DAMAGED:
         return None
-    with np.load(path) as stored:
-        if str(stored["version"]) != RENDER_VERSION:
-            return None
-        return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])
+
+
+def stored_inputs(path: Path, read: Callable[[], Volume]) -> NetworkInput:
+    """The network's input kept in `path`; made from the volume and kept there when it cannot be used."""
+    inputs = load_inputs(path)
+    if inputs is None:
+        inputs = network_inputs(read())
+        if path.parent.is_dir():
+            save_inputs(path, inputs)
+    return inputs
 
 
 def plain(value):

@@ -12,6 +12,7 @@ from inference import checkpoint, jobs
 from inference.anatomy import Anatomy
 from inference.projections import VIEW_NAMES
 from inference.simulate.heads import LANDMARKS
+from inference.storage import load_inputs
 from inference.volumes import read_volume
 from reviews import actions
 from reviews.models import Attempt, ModelVersion, Prediction
@@ -98,6 +99,37 @@ def test_the_network_routes(defaced, weights, sure, status):
     assert set(said.remains) == {"eyes", "nose", "mouth", "left_ear", "right_ear"}
     assert jobs.classify_attempts([defaced.pk]) == 0
     assert Prediction.objects.count() == 1
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "no zip", "a bit", "older", "missing"])
+def test_a_stored_network_input_that_cannot_be_used_is_made_anew(defaced, model, damage):
+    jobs.render_attempt(defaced.pk)
+    stored = now(defaced).views_path / jobs.NETWORK_FILE
+    whole, was = stored.read_bytes(), load_inputs(stored)
+    stored.unlink()
+    match damage:
+        case "cut off":
+            stored.write_bytes(whole[:-300])
+        case "empty" | "no zip":
+            stored.write_bytes(b"" if damage == "empty" else b"text")
+        case "a bit":
+            stored.write_bytes(whole[:3000] + bytes([whole[3000] ^ 8]) + whole[3001:])
+        case "older":
+            np.savez(stored, surfaces=was.surfaces, volume=was.volume, version="0")
+    assert jobs.classify_attempts([defaced.pk]) == 1
+    assert (now(defaced).status, now(defaced).error_text) == (Status.VERIFY, "")
+    anew = load_inputs(stored)
+    assert np.array_equal(anew.surfaces, was.surfaces)
+    assert np.array_equal(anew.volume, was.volume)
+
+
+def test_a_network_input_is_not_made_anew_of_another_file(defaced, model, head):
+    jobs.render_attempt(defaced.pk)
+    (now(defaced).views_path / jobs.NETWORK_FILE).write_bytes(b"damaged")
+    nib.save(nib.Nifti1Image(head.get_fdata() + 1, head.affine), defaced.output_path)
+    assert jobs.classify_attempts([defaced.pk]) == 0
+    assert now(defaced).status == Status.ERROR
+    assert "has changed since it was taken in" in now(defaced).error_text
 
 
 def test_evidence_is_shown_beside_the_other_pictures(defaced, weights, monkeypatch):
