@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
+from reviews.actions import intake
 from reviews.models import Attempt, AuditEvent, Dataset, Scan
 from reviews.states import Status
 from tests.conftest import now
@@ -147,6 +148,24 @@ def test_a_second_run_takes_what_was_repaired(tmp_path):
     attempt = Attempt.objects.get()
     assert (attempt.status, attempt.error_text, attempt.scan.shape) == ("to_deface", "", [12, 14, 16])
     assert AuditEvent.objects.filter(action="file_repaired").count() == 1
+
+
+def test_a_broken_file_that_another_run_takes_at_the_same_moment_stops_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    volume(tmp_path / "b.nii.gz", 1)
+    ingest(tmp_path / "a.nii.gz", fails=True)
+    whole, asked = intake._broken_before, []
+
+    def not_yet_there(dataset, source):
+        asked.append(source)
+        return None if len(asked) == 1 else whole(dataset, source)
+
+    monkeypatch.setattr(intake, "_broken_before", not_yet_there)
+    events = AuditEvent.objects.count()
+    _, complained = ingest(tmp_path, fails=True)
+    assert "a.nii.gz: the file is empty" in complained
+    assert statuses() == {"a.nii.gz": Status.ERROR, "b.nii.gz": Status.TO_DEFACE}
+    assert AuditEvent.objects.count() == events + 1  # of b
 
 
 @pytest.mark.parametrize("status", [Status.WITHDRAWN, Status.TO_RENDER])

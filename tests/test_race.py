@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from reviews import actions, audit
-from reviews.models import Attempt, Lease, Role, Verdict
+from reviews.models import Attempt, AuditEvent, Lease, Role, Verdict
 from reviews.states import Status
 from tests.conftest import judge, now
 
@@ -119,6 +119,24 @@ def test_the_same_file_at_the_same_moment_is_one_scan(dataset):
     taken = at_once(*[lambda: actions.register_scan(actor=None, dataset=dataset, source=a_source(1))] * 4)
     assert sorted(one.outcome for one in taken) == ["known", "known", "known", "new"]
     assert Attempt.objects.count() == 1
+
+
+def broken(dataset, text):
+    source = actions.Source(path="/data/a.nii.gz", content_hash="0" * 64, name="a", subject="1", suffix="T1w")
+    return lambda: actions.register_broken(
+        actor=None, dataset=dataset, source=source, code="volume", text=text
+    )
+
+
+def test_the_same_unreadable_file_at_the_same_moment_is_one_scan_in_error(dataset):
+    for text in ("the file is empty", "the file is damaged"):
+        events = AuditEvent.objects.count()
+        taken = at_once(*[broken(dataset, text)] * 4)
+        assert sorted(one.outcome for one in taken) == ["known", "known", "known", "new"]
+        attempt = Attempt.objects.get()
+        assert (attempt.status, attempt.error_text) == (Status.ERROR, text)
+        assert AuditEvent.objects.count() - events == (1 if text == "the file is empty" else 2)
+    assert audit.problems() == []
 
 
 def test_two_new_versions_of_the_cutoffs(make, cast):

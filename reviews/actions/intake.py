@@ -1,6 +1,6 @@
 """How a source volume becomes a scan with its first attempt, once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from django.db import IntegrityError, transaction
@@ -54,28 +54,34 @@ class Taken:
 
 def register_scan(*, actor, dataset: Dataset, source: Source) -> Taken:
     """Take one source in; the same content twice in a dataset is one scan. Repairs an earlier broken file."""
-    try:
-        with transaction.atomic():
-            return _register(actor, dataset, source)
-    except IntegrityError:
-        with transaction.atomic():
-            return _register(actor, dataset, source)  # somebody else was first: it is known now
+    return _once(lambda: _register(actor, dataset, source))
 
 
 def register_broken(*, actor, dataset: Dataset, source: Source, code: str, text: str) -> Taken:
     """A file that cannot be read: a scan whose attempt stands in ERROR, for people to see."""
-    with transaction.atomic():
-        earlier = _broken_before(dataset, source)
-        if earlier is not None and _stands(earlier, code, text):
-            return Taken("known", earlier)
-        if earlier is None:
-            earlier = _new_attempt(
-                dataset, _new_scan(dataset, source), source, Status.TO_RENDER, actor, wake=False
-            )
-        else:
-            _retry_as(earlier, Status.TO_RENDER, actor)
-        changes = {"error_from": Status.TO_RENDER.value, "error_code": code, "error_text": text}
-        return Taken("new", advance(earlier, Event.BROKE, actor=actor, noted={"code": code}, **changes))
+    return _once(lambda: _register_broken(actor, dataset, source, code, text))
+
+
+def _once(register: Callable[[], Taken]) -> Taken:
+    try:
+        with transaction.atomic():
+            return register()
+    except IntegrityError:
+        with transaction.atomic():
+            return register()  # somebody else was first: it is known now
+
+
+def _register_broken(actor, dataset: Dataset, source: Source, code: str, text: str) -> Taken:
+    earlier = _broken_before(dataset, source)
+    if earlier is not None and _stands(earlier, code, text):
+        return Taken("known", earlier)
+    if earlier is None:
+        scan = _new_scan(dataset, source)
+        earlier = _new_attempt(dataset, scan, source, Status.TO_RENDER, actor, wake=False)
+    else:
+        _retry_as(earlier, Status.TO_RENDER, actor)
+    changes = {"error_from": Status.TO_RENDER.value, "error_code": code, "error_text": text}
+    return Taken("new", advance(earlier, Event.BROKE, actor=actor, noted={"code": code}, **changes))
 
 
 def _register(actor, dataset: Dataset, source: Source) -> Taken:
@@ -132,11 +138,11 @@ def _broken_at(dataset: Dataset, path: str) -> Attempt | None:
 
 
 def _broken_before(dataset: Dataset, source: Source) -> Attempt | None:
-    """The attempt of this unreadable file, wherever it stands: a manager may have withdrawn it."""
+    """The attempt of this unreadable file, wherever it stands: a manager may have withdrawn it. Locked."""
     found = Attempt.objects.select_related("scan", "dataset").filter(
         scan__dataset=dataset, scan__content_hash=source.content_hash, number=1
     )
-    return found.first()
+    return found.select_for_update(of=("self",)).first()
 
 
 def _stands(attempt: Attempt, code: str, text: str) -> bool:
