@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone
 
-from reviews import actions, learning
+from reviews import actions, audit, learning
 from reviews.actions.frozen import _known
 from reviews.evidence import judged_cases
 from reviews.learning import Agreed
@@ -15,6 +15,7 @@ from reviews.models import Prediction, Verdict
 from reviews.standard import ears_counted
 from reviews.states import Status
 from tests.conftest import judge, now
+from tests.test_race import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +124,20 @@ def test_cut_offs_are_judged_by_what_the_model_said_under_the_standard_of_the_ve
     judge(cast.reviewer, now(attempts[1]), "face", mode="visual")
     found = {case.truth: case.probabilities for case in judged_cases()}
     assert found == {"pass": face_only, "face": with_ears}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_standard_while_people_judge_stops_nobody(make, cast, dataset):
+    made = [make(Status.REFER) for _ in range(16)]
+
+    def judging(person, attempts):
+        return lambda: [judge(person, attempt, "face", mode="visual") for attempt in attempts]
+
+    def standards():
+        for ears in (True, False) * 8:
+            switch(cast, dataset, ears)
+
+    people = cast.reviewer, cast.colleague, cast.manager, cast.owner
+    judged = [judging(person, made[index::4]) for index, person in enumerate(people)]
+    assert [one for one in at_once(standards, *judged) if isinstance(one, Exception)] == []
+    assert audit.problems() == []

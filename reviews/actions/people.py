@@ -47,17 +47,17 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
     unknown = set(settings) - set(CONFIGURABLE)
     if unknown:
         raise Refused(f"These are not settings of a dataset: {', '.join(sorted(unknown))}.")
-    fresh = Dataset.objects.select_for_update().get(pk=dataset.pk)
+    fresh = Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
     before = _settings_of(fresh)
     for name, value in settings.items():
         setattr(fresh, name, value)
     _check(fresh)
     fresh.save()
     after = _settings_of(fresh)
-    _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
     if after["ears_required"] != before["ears_required"]:
         Attempt.objects.filter(dataset=fresh).update(triaged_under=None)  # what is decided may be taken back
         transaction.on_commit(lambda: route_anew(active_thresholds(), actor))
+    _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
     return fresh
 
 
