@@ -9,30 +9,48 @@ export class Refused extends Error {
 }
 
 export const NO_CONNECTION = "No connection to the server.";
-const ANOTHER_LOGIN = "You have logged in again since: reload this page. What is kept in this browser is sent then.";
+const LOGGED_OUT = "You are no longer logged in here: log in again in another tab.";
+const TOKEN = "meta[name=csrf]";
 
 export class Unreachable extends Error {}
 
 export function csrf() {
-  return document.querySelector("meta[name=csrf]").content;
+  return document.querySelector(TOKEN).content;
 }
 
 export async function post(url, body, timeout = 20000) {
+  let { response, answer } = await sent(url, body, timeout);
+  if (response.status === 403 && !answer) {
+    await renewToken(timeout);
+    ({ response, answer } = await sent(url, body, timeout));
+  }
+  if (!response.ok) throw new Refused(response.status, answer);
+  return answer;
+}
+
+async function sent(url, body, timeout) {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrf() };
+  const response = await fetched(url, timeout, { method: "POST", headers, body: JSON.stringify(body), redirect: "error" });
+  return { response, answer: await response.json().catch(() => null) };
+}
+
+/** Every log-in changes the token. This page as the server gives it now brings the new one, if it is the same person's. */
+async function renewToken(timeout) {
+  const response = await fetched(location.href, timeout, { cache: "no-store" });
+  if (!response.ok) throw new Refused(response.status);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const [kept, found] = [document, page].map((any) => any.querySelector(TOKEN));
+  if (found?.dataset.person !== kept.dataset.person) throw new Refused(403, { message: LOGGED_OUT });
+  kept.content = found.content;
+}
+
+async function fetched(url, timeout, options) {
   let response;
   try {
-    response = await fetch(url, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(timeout),
-      redirect: "error",
-    });
+    response = await fetch(url, { signal: AbortSignal.timeout(timeout), ...options });
   } catch {
     throw new Unreachable(NO_CONNECTION);
   }
   if (response.status >= 500) throw new Unreachable(`The server answered ${response.status}.`);
-  const answer = await response.json().catch(() => null);
-  if (response.status === 403 && !answer) throw new Refused(403, { message: ANOTHER_LOGIN });
-  if (!response.ok) throw new Refused(response.status, answer);
-  return answer;
+  return response;
 }
