@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from inference import study
-from inference.deface import PLANS, DefaceError, run
+from inference.deface import PLANS, SCRATCH, DefaceError, run
 from inference.deface.engines import _carried_back
 from inference.deface.template import block_affine, block_mean, removal, template_brain, template_head
 from inference.volumes import from_array, read_volume
@@ -159,6 +161,21 @@ def test_useless_output_is_refused_with_its_reason(small, site_engine, tmp_path,
     assert str(small) in str(refused.value)
     assert not target.exists()
     assert not list(tmp_path.glob(".deface-*"))
+
+
+def test_scratch_files_of_a_killed_run_go_with_a_later_one(small, site_engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, new, other = (tmp_path / name for name in (f"{SCRATCH}old", f"{SCRATCH}new", "deface-mine"))
+    for folder in (old, new, other):
+        folder.mkdir()
+        (folder / "head.nii").write_text("a head that was not defaced yet")
+    for folder in (old, other):
+        os.utime(folder, (time.time() - 4000,) * 2)
+    with pytest.raises(DefaceError, match="licence"):
+        run(
+            small, tmp_path / "out.nii.gz", site_engine("import sys; sys.exit('licence expired')"), "standard"
+        )
+    assert [folder.exists() for folder in (old, new, other)] == [False, True, True]
 
 
 HELPER = """

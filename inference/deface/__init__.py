@@ -6,8 +6,10 @@ grid and in its voxel type; voxels that stay are bit-identical, removed ones hol
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from inference.volumes import VolumeError, read_volume
 __all__ = ["ENGINES", "PLANS", "DefaceError", "DefaceRecord", "Plan", "run", "run_plan"]
 
 TIMEOUT_SECONDS = 600.0
+SCRATCH = (
+    "qc-deface-scratch-"  # how the folders for scratch files begin, under the folder for temporary files
+)
 
 
 class DefaceError(Exception):
@@ -72,8 +77,9 @@ def run_plan(source, target, engine: str, plan: Plan, timeout=TIMEOUT_SECONDS) -
         chosen = engine_called(engine)
         volume = read_volume(source)
         target.parent.mkdir(parents=True, exist_ok=True)
+        _forget_scratch(6 * timeout)
         with (  # scratch files may hold the undefaced head: they never lie beside the output
-            tempfile.TemporaryDirectory(prefix="deface-") as scratch,
+            tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch,
             tempfile.TemporaryDirectory(prefix=".deface-", dir=target.parent) as folder,
         ):
             work = Work(volume, source, Path(scratch), timeout)
@@ -92,6 +98,15 @@ def run_plan(source, target, engine: str, plan: Plan, timeout=TIMEOUT_SECONDS) -
         raise DefaceError(target, f"cannot be written ({error.strerror or error})") from error
     seconds = round(time.monotonic() - started, 2)
     return DefaceRecord(chosen.name, chosen.version, plan.name, plan.parameters() | notes, seconds, digest)
+
+
+def _forget_scratch(seconds):
+    """Remove what runs that were killed left: scratch folders of this user that nothing touched for so long."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            last = folder.lstat()
+            if last.st_uid == os.getuid() and time.time() - last.st_mtime > seconds:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _suffix(source, target):
