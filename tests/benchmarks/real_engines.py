@@ -20,6 +20,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from inference import dataset, deface, truth
+from inference.deface import register as registration
 from inference.evaluate import HEAD, Case, by, choose_policy, confusion, row
 from inference.predict import Classifier
 from inference.projections.frame import VOXEL_MM
@@ -57,6 +58,19 @@ def paint(head, contrast, rng):
     image = image * np.exp(smooth_field(rng, image.shape, 4) * 0.12)
     noise = rng.standard_normal((2, *image.shape)).astype(np.float32) * 0.02
     return (np.hypot(image + noise[0], noise[1]) * 400).astype(np.int16)
+
+
+def once(register):
+    """The same registration of the same file is found once: the plans differ in what they do with it."""
+    known = {}
+
+    def found(volume, starts, folder, timeout):
+        key = volume.path, tuple(starts)
+        if key not in known:
+            known[key] = register(volume, starts, folder, timeout)
+        return known[key]
+
+    return found
 
 
 def sources(heads, folder, people):
@@ -169,6 +183,7 @@ def main():
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     classifier = Classifier.load(options.model)
+    registration.register = once(registration.register)
     tuned, found = (list(cases(classifier, options.heads, options.work, people, options.deepdefacer))
                     for people in (dataset.CALIBRATION, dataset.TEST))  # fmt: skip
     usable, others = ([c for c in part if c.in_distribution] for part in (found, tuned))
