@@ -164,6 +164,7 @@ def classify(attempt, model, probabilities=SURE, **rest):
         attributes={"face": 0.1, "ears": 0.1, "brain": 0.1},
         in_distribution=rest.pop("in_distribution", True),
         render_version=rest.pop("render_version", RENDER),
+        **rest,
     )
     return actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
 

@@ -9,12 +9,14 @@ from django.utils import timezone
 from reviews import actions, audit, learning
 from reviews.actions.frozen import _known
 from reviews.evidence import judged_cases
+from reviews.export.rows import attempts
 from reviews.learning import Agreed
 from reviews.management.commands.retrain import answers_under, cases_of
 from reviews.models import Prediction, Verdict
 from reviews.standard import ears_counted
 from reviews.states import Status
-from tests.conftest import judge, now
+from reviews.views.items import opinion
+from tests.conftest import UNCLEAR, classify, judge, now
 from tests.test_race import at_once
 
 pytestmark = pytest.mark.django_db
@@ -141,3 +143,18 @@ def test_another_standard_while_people_judge_stops_nobody(make, cast, dataset):
     judged = [judging(person, made[index::4]) for index, person in enumerate(people)]
     assert [one for one in at_once(standards, *judged) if isinstance(one, Exception)] == []
     assert audit.problems() == []
+
+
+def test_exports_and_the_opinion_read_the_model_under_the_standard(make, cast, dataset, model):
+    stored = {"pass": 0.1, "face": 0.9, "brain": 0.0, "both": 0.0}
+    decided, waiting = (
+        classify(make(Status.TO_CLASSIFY), model, UNCLEAR, with_ears=stored) for _ in range(2)
+    )
+    judge(cast.reviewer, now(decided), mode="visual")
+    dataset = switch(cast, dataset, True)
+    actions.retriage()  # what the upkeep does
+    rows = {row["subject"]: row for row in attempts(dataset)}
+    assert rows[decided.scan.subject]["p_pass"] == UNCLEAR["pass"]  # decided while ears did not count
+    assert rows[waiting.scan.subject]["p_pass"] == stored["pass"]
+    shown = {entry["name"]: entry["share"] for entry in opinion(now(waiting))["classes"]}
+    assert shown == stored

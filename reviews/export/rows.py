@@ -1,12 +1,14 @@
 """One row an attempt: what it is, what the model said, what people decided, under which versions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from django.db.models import Prefetch
 
 from inference.truth import CLASSES
+from reviews.actions.triage import probabilities_of
 from reviews.models import Attempt, Dataset, Prediction, TriageRecord, Verdict
+from reviews.standard import ears_counted
 
 CHUNK = 500
 COLUMNS = (
@@ -63,11 +65,12 @@ def attempts(dataset: Dataset) -> Iterator[dict]:
             TriageRecord.objects.select_related("threshold_set", "prediction__model_version").order_by("pk"),
         ),
     )
+    ears = ears_counted(dataset)
     for attempt in found.iterator(chunk_size=CHUNK):
-        yield row(dataset, attempt)
+        yield row(dataset, attempt, ears)
 
 
-def row(dataset: Dataset, attempt: Attempt) -> dict:
+def row(dataset: Dataset, attempt: Attempt, ears: Callable[[datetime], bool]) -> dict:
     """All columns of one attempt."""
     scan = attempt.scan
     values = {
@@ -93,16 +96,17 @@ def row(dataset: Dataset, attempt: Attempt) -> dict:
         "created_at": moment(attempt.created_at),
         "updated_at": moment(attempt.updated_at),
     }
-    return values | said(list(attempt.triages.all())) | decided(list(attempt.verdicts.all()))
+    return values | said(list(attempt.triages.all()), ears) | decided(list(attempt.verdicts.all()))
 
 
-def said(triages: list[TriageRecord]) -> dict:
-    """The latest triage with the prediction it rests on."""
+def said(triages: list[TriageRecord], ears: Callable[[datetime], bool]) -> dict:
+    """The latest triage with the prediction it rests on, as the standard of that moment reads it."""
     last = triages[-1] if triages else None
     prediction: Prediction | None = last.prediction if last else None
+    shares = (probabilities_of(prediction, ears(last.created_at)) if last and prediction else None) or {}
     return {
         "model": prediction.model_version.version if prediction else None,
-        **{f"p_{name}": getattr(prediction, f"p_{name}", None) for name in CLASSES},
+        **{f"p_{name}": shares.get(name) for name in CLASSES},
         "in_distribution": prediction.in_distribution if prediction else None,
         "thresholds": last.threshold_set.version if last else None,
         "route": last.route if last else None,

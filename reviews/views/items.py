@@ -1,5 +1,6 @@
 """What a bench page is told about an attempt."""
 
+from reviews.actions.triage import probabilities_of
 from reviews.models import Attempt, Prediction
 from reviews.models.decisions import CLASS_LABELS
 from reviews.templatetags.qc import LETTERS
@@ -123,11 +124,11 @@ def measurements(attempt: Attempt) -> list[dict]:
 
 
 def opinion(attempt: Attempt) -> dict | None:
-    """The model's probabilities and saliency pictures; None when it said nothing usable."""
+    """The model's probabilities under the dataset's standard and saliency pictures; None when it said nothing usable."""
     said = Prediction.objects.filter(attempt=attempt, shadow=False).select_related("model_version").first()
-    if said is None or said.probabilities is None:
+    shares = probabilities_of(said, attempt.dataset.ears_required) if said else None
+    if said is None or shares is None:
         return None
-    shares = said.probabilities
     return {
         "model": str(said.model_version),
         "classes": [
