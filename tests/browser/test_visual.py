@@ -206,3 +206,5 @@ def test_practice_tells_the_truth_and_changes_nothing(enter, cast, scans):
     expect(page.locator("#feedback")).to_contain_text("You said: Brain removed.")
     assert [now(attempt).status for attempt in made] == before
     eventually(page, Verdict.objects.filter(mode="practice").count, 2)
+    press(page, "Enter")
+    expect(page.get_by_text("Nothing left to practise.")).to_be_visible()
