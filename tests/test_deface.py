@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from inference.volumes import from_array, read_volume
 from tests.test_supervisor import alive
 
 SHAPE = (9, 11, 13)
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +198,27 @@ def test_no_program_that_an_engine_started_outlives_it(small, site_engine, tmp_p
         run(small, tmp_path / "out.nii.gz", engine, "standard", timeout=3)
     assert time.monotonic() - started < 30
     assert not alive(int(note.read_text()))
+
+
+def test_a_program_of_another_user_is_not_waited_for():
+    program = """
+import os, subprocess, sys, time
+from inference.deface import guard
+ours, theirs = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+kill = os.kill
+def refusing(pid, signum):
+    if pid == theirs.pid:
+        raise PermissionError
+    kill(pid, signum)
+os.kill = refusing
+guard.end_children()
+print(ours.poll() is None, theirs.poll() is None)
+kill(theirs.pid, 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, cwd=ROOT
+    )
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def test_a_program_that_is_not_there_is_told(small, tmp_path, monkeypatch):

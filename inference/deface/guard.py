@@ -34,16 +34,23 @@ def main(argv: list[str]) -> int | str:
 
 
 def end_children() -> None:
-    """Kill children, and those that become ours by it, until there are none."""
+    """Kill children, and those that become ours by it, until none is left but those of another user."""
     children = Path(f"/proc/self/task/{os.getpid()}/children")
-    while True:
-        for pid in map(int, children.read_text().split()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            os.wait()
-        except ChildProcessError:
-            return
+    while ended := [pid for pid in map(int, children.read_text().split()) if killed(pid)]:
+        for pid in ended:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def killed(pid: int) -> bool:
+    """Whether the process is gone or going; False where it is not ours to kill."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 if __name__ == "__main__":
