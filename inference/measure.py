@@ -182,4 +182,4 @@ def removal_problems(original, removed, tissue, anatomy) -> list[str]:
 def failures(brain_ml, kept) -> list[str]:
     """The measured failures in words."""
     out = [f"{brain_ml:.1f} ml of brain removed"] if brain_ml >= truth.BRAIN_LIMIT_ML else []
-    return out + truth.still_there(kept, truth.face_in_view(kept))
+    return out + truth.still_there(kept, truth.FACE_REGIONS)

@@ -2,7 +2,7 @@
 
 brain: ml removed inside the brain mask of the original, eroded by 1 mm.
 face: share of the original's surface in a region (eyes, nose, mouth; ears where the standard asks) still there.
-A field of view that ends above nose and mouth shows no face: the eyes alone do not count there.
+Where a field of view ends above nose and mouth, eyes that are left are ambiguous: a person says whether that is a face.
 Between a clear pass and a clear failure lies a band that is ambiguous: neither trained nor scored as if clear.
 """
 
@@ -38,14 +38,18 @@ def regions_remain(kept: Mapping[str, float | None], regions: tuple[str, ...]) -
     return None if None in sides else False
 
 
-def face_in_view(kept: Mapping[str, float | None]) -> tuple[str, ...]:
-    """The regions of the face that count: all, or none where neither nose nor mouth is in the field of view."""
-    return FACE_REGIONS if any(kept.get(r) is not None for r in ("nose", "mouth")) else ()
-
-
 def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> bool | None:
-    """Whether something recognisable remains under the standard; regions out of view do not count."""
-    return regions_remain(kept, face_in_view(kept) + (EAR_REGIONS if ears else ()))
+    """Whether something recognisable remains under the standard; regions out of view do not count.
+
+    Where neither nose nor mouth is in view, eyes that are left are ambiguous.
+    """
+    eyes_alone = all(kept.get(r) is None for r in ("nose", "mouth"))
+    face = regions_remain(kept, FACE_REGIONS)
+    face = None if eyes_alone and face else face
+    others = regions_remain(kept, EAR_REGIONS) if ears else False
+    if True in (face, others):
+        return True
+    return None if None in (face, others) else False
 
 
 def still_there(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> list[str]:

@@ -103,7 +103,8 @@ def test_half_of_the_slabs_are_scans_of_the_brain_alone_that_nobody_defaced(plai
         for s in untouched
     ]
     classes = [truth.class_of(s.brain_ml, k) for s, k in zip(untouched, shares, strict=True)]
-    assert classes.count("pass") > len(untouched) / 2
+    assert "pass" in classes
+    assert classes.count("face") < len(untouched) / 2
 
 
 def test_families_make_all_four_classes(plain):
