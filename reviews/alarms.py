@@ -1,7 +1,7 @@
 """What somebody who manages a dataset should look at now: read only."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from django.db.models import Count, Exists, OuterRef, Q
@@ -35,37 +35,34 @@ def alarms(user, datasets: list[Dataset]) -> list[Alarm]:
     """Everything that waits for somebody who manages, in the datasets that this user manages."""
     managed = list(Dataset.objects.managed_by(user).filter(pk__in=[dataset.pk for dataset in datasets]))
     nobody = {mode: _unserved(managed, mode) for mode in (Mode.VERIFY, Mode.VISUAL)}
+    silent = timezone.now() - STALLED_AFTER
+    busy = Attempt.objects.working().filter(claimed_at__gte=silent).exclude(claimed_by="").exists()
     found = []
     for dataset in managed:
         for mode, pks in nobody.items():
             found += _queue_alarm(dataset, mode) if dataset.pk in pks else []
-        found += _scan_alarms(dataset)
+        found += _scan_alarms(dataset, silent, busy)
     return found
 
 
-def _scan_alarms(dataset: Dataset) -> list[Alarm]:
+def _scan_alarms(dataset: Dataset, silent: datetime, busy: bool) -> list[Alarm]:
+    """`silent`: since when a worker at work has spoken; `busy`: whether any has, so that what only waits is no alarm."""
     attempts = Attempt.objects.filter(dataset=dataset)
+    stalled = attempts.stalled(silent)
+    stalled = stalled.exclude(claimed_by="") if busy else stalled
     stuck = attempts.filter(status__in=[Status.ERROR, Status.NEEDS_PERSON])
     counts = dict(stuck.values_list("status").annotate(count=Count("pk")))
     rows = [
         (doubted_by_all(attempts).count(), "warning", DOUBTED, {"doubted": "on"}),
         (counts.get(Status.ERROR, 0), "error", "ended in an error", {"status": Status.ERROR.value}),
         (counts.get(Status.NEEDS_PERSON, 0), "warning", NO_PLAN, {"status": Status.NEEDS_PERSON.value}),
-        (_stalled(attempts).count(), "warning", STALLED, {}),
+        (stalled.count(), "warning", STALLED, {}),
     ]
     return [
         Alarm(dataset, count, level, words, _scans(dataset, query))
         for count, level, words, query in rows
         if count
     ]
-
-
-def _stalled(attempts):
-    """What waits while no worker is at anything; while one is, only what a worker took and is silent about."""
-    before = timezone.now() - STALLED_AFTER
-    stalled = attempts.stalled(before)
-    at_work = Attempt.objects.working().filter(claimed_at__gte=before).exclude(claimed_by="")
-    return stalled.exclude(claimed_by="") if at_work.exists() else stalled
 
 
 def _scans(dataset: Dataset, query: dict[str, str]) -> str:
