@@ -15,8 +15,7 @@ from inference import truth
 from inference.mirror import SWAPPED_REGIONS, mirrored, mirrored_views
 from inference.projections.frame import SHAPE
 from inference.projections.network import NetworkInput
-from inference.simulate.instance import REGIONS
-from inference.simulate.sample import POOL
+from inference.simulate.sample import POOL, by_region
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
 CALIBRATION = ("head04", "synthseg_12", "synthseg_13", "synthseg_06")
@@ -55,7 +54,7 @@ def targets(brain_ml: NDArray[np.float32], kept: NDArray[np.float32]) -> NDArray
     for n, (ml, shares) in enumerate(zip(brain_ml, kept, strict=True)):
         if np.isnan(ml):
             continue
-        by_name = {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, shares, strict=True)}
+        by_name = by_region(shares)
         answers = (
             truth.face_remains(by_name),
             truth.regions_remain(by_name, truth.EAR_REGIONS),

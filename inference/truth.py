@@ -43,13 +43,10 @@ def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> boo
 
     Where neither nose nor mouth is in view, eyes that are left are ambiguous.
     """
+    beside = EAR_REGIONS if ears else ()
+    remains = regions_remain(kept, FACE_REGIONS + beside)
     eyes_alone = all(kept.get(r) is None for r in ("nose", "mouth"))
-    face = regions_remain(kept, FACE_REGIONS)
-    face = None if eyes_alone and face else face
-    others = regions_remain(kept, EAR_REGIONS) if ears else False
-    if True in (face, others):
-        return True
-    return None if None in (face, others) else False
+    return None if remains and eyes_alone and not regions_remain(kept, beside) else remains
 
 
 def still_there(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> list[str]:

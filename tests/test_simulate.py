@@ -14,7 +14,7 @@ from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
 from inference.simulate.mix import HARD, MIXES, USUAL
 from inference.simulate.odd import MAKERS
 from inference.simulate.parts import PARTS
-from inference.simulate.sample import VOXEL_ML, regions_kept, simulate
+from inference.simulate.sample import VOXEL_ML, by_region, regions_kept, simulate
 from tests.heads import simple_head
 
 
@@ -24,8 +24,7 @@ def plain():
 
 
 def kept(instance, gone):
-    shares = regions_kept(instance, gone, np.ones(GRID, bool))
-    return {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, shares, strict=True)}
+    return by_region(regions_kept(instance, gone, np.ones(GRID, bool)))
 
 
 def test_the_brain_is_put_in_its_place_and_keeps_its_size(plain):
@@ -98,11 +97,7 @@ def test_half_of_the_slabs_are_scans_of_the_brain_alone_that_nobody_defaced(plai
     untouched = [s for s in samples if s.family == "nothing"]
     assert 3 <= len(untouched) < 12
     assert all(np.isnan(s.kept[REGIONS.index("mouth")]) for s in samples)
-    shares = [
-        dict(zip(REGIONS, (None if np.isnan(v) else float(v) for v in s.kept), strict=True))
-        for s in untouched
-    ]
-    classes = [truth.class_of(s.brain_ml, k) for s, k in zip(untouched, shares, strict=True)]
+    classes = [truth.class_of(s.brain_ml, by_region(s.kept)) for s in untouched]
     assert "pass" in classes
     assert classes.count("face") < len(untouched) / 2
 

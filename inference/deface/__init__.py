@@ -25,9 +25,7 @@ from inference.volumes import VolumeError, read_volume
 __all__ = ["ENGINES", "PLANS", "DefaceError", "DefaceRecord", "Plan", "run", "run_plan"]
 
 TIMEOUT_SECONDS = 600.0
-SCRATCH = (
-    "qc-deface-scratch-"  # how the folders for scratch files begin, under the folder for temporary files
-)
+SCRATCH = "qc-deface-scratch-"  # the folders for scratch files begin so, where temporary files lie
 
 
 class DefaceError(Exception):

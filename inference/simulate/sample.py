@@ -89,6 +89,11 @@ def regions_kept(instance: Instance, gone: FloatArray, view: BoolArray) -> NDArr
     return out
 
 
+def by_region(kept: NDArray[np.float32]) -> dict[str, float | None]:
+    """What `regions_kept` gave, by name; None where the region is out of view."""
+    return {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, kept, strict=True)}
+
+
 def pool(cells: BoolArray) -> BoolArray:
     """Maximum over 8 x 8 cells of the last two axes, padded to 80 x 80 first."""
     pad = [(0, 0)] * (cells.ndim - 2) + [(0, SIDE - cells.shape[-2]), (0, SIDE - cells.shape[-1])]

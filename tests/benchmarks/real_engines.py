@@ -27,8 +27,8 @@ from inference.projections.frame import VOXEL_MM
 from inference.removal import changed
 from inference.simulate.contrast import _TYPICAL
 from inference.simulate.heads import Head, template_path
-from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance, smooth_field
-from inference.simulate.sample import regions_kept
+from inference.simulate.instance import BRAIN_AT, GRID, make_instance, smooth_field
+from inference.simulate.sample import by_region, regions_kept
 from inference.storage import network_inputs
 from inference.volumes import read_volume
 from reviews.thresholds import ThresholdPolicy
@@ -142,8 +142,7 @@ def measured(head, source, target):
         smooth, np.eye(3) * VOXEL_MM, middle - VOXEL_MM * np.array(BRAIN_AT), GRID, order=1
     )
     kept = regions_kept(instance, share, np.ones(GRID, bool))
-    by_name = {r: None if np.isnan(v) else float(v) for r, v in zip(REGIONS, kept, strict=True)}
-    return float((gone * brain).sum() / 1000), by_name
+    return float((gone * brain).sum() / 1000), by_region(kept)
 
 
 def cases(classifier, heads, work, people, network):
