@@ -55,6 +55,24 @@ def test_leaving_the_nose_alone_is_a_face(plain):
     assert kept(plain, gone)["eyes"] == 0.0
 
 
+@pytest.mark.parametrize("behind", [4, 3])  # cells of 3 mm from the skin to the landmark
+def test_an_eye_keeps_its_lower_lid_whose_skin_lies_further_back(plain, behind):
+    landmarks = plain.landmarks.copy()
+    landmarks[:2, 1] -= behind
+    head = plain.head_mask.copy()
+    eye = plain.landmarks[:2].mean(axis=0).round().astype(int)
+    skin = np.flatnonzero(head[int(plain.landmarks[0, 0]), :, eye[2]])[-1]
+    head[:, skin - 2 :, eye[2] - 5 : eye[2]] = False  # 6 mm behind the brow
+    deep = replace(plain, landmarks=landmarks)
+    deep.__dict__["head_mask"] = head
+    columns = deep.regions["eyes"].sum(axis=1)  # seen from the front
+    assert columns.max() == 1
+    assert columns[:, : eye[2]].sum() > 0.6 * columns[:, eye[2] :].sum()
+    gone = np.zeros(GRID, np.float32)
+    gone[:, :, : eye[2] + 3] = 1  # all but the brow
+    assert kept(deep, gone)["eyes"] < truth.KEPT_CLEAR
+
+
 def test_removed_brain_is_counted_in_ml(plain):
     gone = np.zeros(GRID, np.float32)
     x, y, z = (int(v) for v in BRAIN_AT)

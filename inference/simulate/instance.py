@@ -82,13 +82,14 @@ class Instance:
         x, y, z = (axis * VOXEL_MM for axis in np.indices(GRID, dtype=np.float32))
         mm = dict(zip(LANDMARKS, self.landmarks * VOXEL_MM, strict=True))
         out: dict[str, BoolArray] = {}
+        # Lower lids lie further back than the brow, in some heads behind the middle of the eye.
         eyes = np.zeros(GRID, bool)
         for side in ("right_eye", "left_eye"):
             ex, ey, ez = mm[side]
-            eyes |= (np.abs(x - ex) < 19) & (np.abs(z - ez) < 14) & (y > ey + 1) & (y < ey + 40)
+            eyes |= (np.abs(x - ex) < 19) & (np.abs(z - ez) < 14) & (y > ey - 9) & (y < ey + 40)
         nx, ny, nz = mm["nose"]
         mx, my, mz = mm["mouth"]
-        out["eyes"] = eyes & self.surface
+        out["eyes"] = foremost(eyes & self.surface)  # the walls of an orbit do not count
         out["nose"] = (
             (np.abs(x - nx) < 19)
             & (z > nz - 13)
@@ -109,6 +110,11 @@ class Instance:
             ex, ey, ez = mm[side]
             out[side] = ((np.abs(x - ex) < 18) & (np.abs(y - ey) < 24) & (np.abs(z - ez) < 36)) & self.surface
         return out
+
+
+def foremost(cells: BoolArray) -> BoolArray:
+    """Of cells that lie one behind the other (axis 1 is front) only the first."""
+    return np.asarray(cells & (np.cumsum(cells[:, ::-1], axis=1)[:, ::-1] == 1))
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], knots: int) -> FloatArray:
