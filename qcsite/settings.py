@@ -140,6 +140,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_RATE_LIMITS = {"login_failed": "20/m/ip,5/5m/key"}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_ADAPTER = "qcsite.accounts.SealedSecondFactors"
 MFA_TOTP_ISSUER = "Defacing QC"
 USERSESSIONS_TRACK_ACTIVITY = False
 SESSION_COOKIE_AGE = 3600 * environment.number("QC_SESSION_HOURS", 12, low=1, high=720)

@@ -1,6 +1,10 @@
 """What the site as a whole promises: log-in everywhere, a strict CSP, 401 for machines, slow guessing."""
 
+import time
+
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret, hotp_value
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.urls import reverse
@@ -75,3 +79,40 @@ def test_the_administration_has_no_log_in_of_its_own(client, person):
 def test_two_factor_pages_are_there(client, person):
     client.force_login(person)
     assert client.get(reverse("mfa_index")).status_code == 200
+
+
+def second_factor(person):
+    """(the authenticator as it is stored, a code that fits it now)"""
+    secret = generate_totp_secret()
+    TOTP.activate(person, secret)
+    code = hotp_value(secret, int(time.time()) // 30)
+    return Authenticator.objects.get(user=person), secret, f"{code:06d}"
+
+
+def test_second_factors_are_sealed_with_the_key_of_the_site(person, settings):
+    settings.MFA_TOTP_TOLERANCE = 1
+    stored, secret, code = second_factor(person)
+    assert secret not in str(stored.data)
+    assert stored.wrap().validate_code(code)
+    cache.clear()  # a code counts once
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = (
+        [settings.SECRET_KEY],
+        "another key, the former still known",
+    )
+    assert stored.wrap().validate_code(code), "a key on its way out still opens"
+
+
+def test_a_second_factor_that_cannot_be_read_fits_no_code_and_says_why(person, settings, caplog):
+    settings.MFA_TOTP_TOLERANCE = 1
+    stored, _, code = second_factor(person)
+    settings.SECRET_KEY = "another key, the former forgotten"
+    assert not stored.wrap().validate_code(code)
+    assert "QC_SECRET_KEY" in caplog.text
+
+
+def test_a_second_factor_from_before_they_were_sealed_goes_on(person, settings):
+    settings.MFA_TOTP_TOLERANCE = 1
+    stored, secret, code = second_factor(person)
+    stored.data["secret"] = secret
+    stored.save()
+    assert stored.wrap().validate_code(code)
