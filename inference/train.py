@@ -138,6 +138,8 @@ class Run:
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
         model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
+        if options.average:
+            halfway(model, checkpoint.load_for_training(options.average)[0])
         model = model.to(options.device)
         model.surfaces.to(memory_format=torch.channels_last)
         optimiser = Optimiser(model, options.rate, steps)
@@ -182,6 +184,14 @@ class Run:
         self.optimiser.step()
         self.average.update(self.model)
         return found
+
+
+def halfway(model: nn.Module, other: nn.Module) -> None:
+    """Move a network half the way to another one that was trained on from it."""
+    there = other.state_dict()
+    for name, value in model.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(there[name], 0.5)
 
 
 def share_gradients(model: nn.Module) -> None:
@@ -259,7 +269,7 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
         if parts["calibration"] and run.epoch % options.check_every == 0:
             log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
     if rank == 0:
-        finish(run.averaged(), parts, samples, options)
+        finish(run.averaged(), parts, samples if options.epochs else 0, options)
     if meeting is not None:
         distributed.destroy_process_group()
 
@@ -276,6 +286,7 @@ def finish(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
               "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
+              "averaged_with": checkpoint.file_hash(options.average)[:16] if options.average else None,
               "processes": options.processes, "without": sorted(options.without),
               "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
@@ -294,7 +305,12 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="weights (NAME.pt) to train on from; without, from nothing"
     )
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument(
+        "--average", type=Path, help="weights trained on from those of --start: begin half way between both"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=6, help="0: only calibrate and write what it begins with"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)

@@ -154,7 +154,7 @@ def test_the_rate_warms_up_and_falls_to_nothing():
 def options(folder, out, epochs):
     return argparse.Namespace(
         data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, threads=1, check_every=9,
-        device="cpu", everyone=False, start=None, processes=1, without=(),
+        device="cpu", everyone=False, start=None, average=None, processes=1, without=(),
     )  # fmt: skip
 
 
@@ -191,6 +191,14 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     train.train(two)
     network = Classifier.load(again)
     assert network.facts.data["processes"] == 2
+    middle = tmp_path / "middle.onnx"
+    none = options(shard_folder, middle, 0)
+    none.start, none.average = out.with_suffix(".pt"), again.with_suffix(".pt")
+    train.train(none)
+    for between, one, other in zip(weights_of(middle), weights_of(out), weights_of(again), strict=True):
+        if between.dtype.is_floating_point:
+            torch.testing.assert_close(between, (one + other) / 2)
+    assert Classifier.load(middle).facts.data["averaged_with"] == checkpoint.file_hash(none.average)[:16]
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
     assert np.isfinite(network.facts.calibration["temperature"])
