@@ -63,8 +63,8 @@ REASON_SENTENCES = {
 class ThresholdPolicy:
     """Verify at p(pass) >= verify_min; fail at 1 - p(pass) >= fail_min with one class >= class_min.
 
-    The start values are those at which the shipped model was wrong in 0 of 87 confident passes and in 1 % of all that
-    it decided, half of 582 simulated attempts of its calibration people (docs/model-card-tables.md).
+    The start values are those at which the shipped model decided three quarters of 136 runs of real engines on its
+    calibration people, all of them rightly, 56 confident passes among them (docs/model-card.md).
     """
 
     verify_min: float = 0.95
