@@ -323,7 +323,10 @@ def main() -> None:
         help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
     )  # fmt: skip
     parser.add_argument("--everyone", action="store_true", help="train on the test people too")
-    train(parser.parse_args())
+    options = parser.parse_args()
+    if options.average and not options.start:
+        parser.error("--average needs --start: half way between which two?")
+    train(options)
 
 
 if __name__ == "__main__":
