@@ -92,8 +92,7 @@ def choose_policy(
     grid = [0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999]
 
     def bad_passes(cut: float) -> float:
-        chosen = [c for c in cases if c.probabilities["pass"] >= cut]
-        return sum(c.truth != "pass" for c in chosen) / max(1, len(chosen))
+        return evidence(cases, ThresholdPolicy(verify_min=cut)).false_pass.share or 0.0
 
     verify = next((g for g in grid if bad_passes(g) <= false_pass * 0.6), grid[-1])
     best, most = ThresholdPolicy(verify, 0.99, 0.9), -1

@@ -139,7 +139,9 @@ class Run:
         """A new run, or the one that was cut off."""
         model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
         if options.average:
-            halfway(model, checkpoint.load_for_training(options.average)[0])
+            between = Average(model, decay=0.5)
+            between.update(checkpoint.load_for_training(options.average)[0])
+            model.load_state_dict(between.values)
         model = model.to(options.device)
         model.surfaces.to(memory_format=torch.channels_last)
         optimiser = Optimiser(model, options.rate, steps)
@@ -184,14 +186,6 @@ class Run:
         self.optimiser.step()
         self.average.update(self.model)
         return found
-
-
-def halfway(model: nn.Module, other: nn.Module) -> None:
-    """Move a network half the way to another one that was trained on from it."""
-    there = other.state_dict()
-    for name, value in model.state_dict().items():
-        if value.dtype.is_floating_point:
-            value.lerp_(there[name], 0.5)
 
 
 def share_gradients(model: nn.Module) -> None:
