@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from inference.projections.frame import VOXEL_MM, FloatArray, box_matrix
@@ -42,15 +43,25 @@ def random_contrast(rng: np.random.Generator, allowed: tuple[str, ...]) -> tuple
     return name, levels
 
 
+CURVE_AT = (0.0, 0.35, 0.7, 1.3)  # between these a random curve is straight
+
+
+def random_curve(rng: np.random.Generator) -> tuple[float, NDArray[np.float64] | None, bool]:
+    """(power, levels at CURVE_AT or None, inverted) of a real head's intensities."""
+    power = float(np.exp(rng.normal(0, 0.25)))
+    bent = rng.random() < 0.35
+    levels = np.concatenate([[0], np.sort(rng.uniform(0.1, 1.2, 3))]) if bent else None
+    return power, levels, bool(rng.random() < 0.08)
+
+
 def tone_curve(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A real head's intensities through a random curve, seldom inverted."""
+    power, levels, inverted = random_curve(rng)
     top = float(np.percentile(image, 99.5))
-    x = np.clip(image / max(top, 1e-6), 0, 1.3)
-    x = np.power(x, float(np.exp(rng.normal(0, 0.25))))
-    if rng.random() < 0.35:
-        knots = np.concatenate([[0], np.sort(rng.uniform(0.1, 1.2, 3))])
-        x = np.interp(x, [0, 0.35, 0.7, 1.3], knots).astype(np.float32)
-    if rng.random() < 0.08:
+    x = np.power(np.clip(image / max(top, 1e-6), 0, 1.3), power)
+    if levels is not None:
+        x = np.interp(x, CURVE_AT, levels).astype(np.float32)
+    if inverted:
         inside = x > 0.12
         x = np.where(inside, np.maximum(1.15 - x, 0.05), x * 0.3)
     return x.astype(np.float32)
@@ -82,9 +93,14 @@ def acquire(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.asarray(noisy, np.float32)
 
 
+def slices(rng: np.random.Generator) -> tuple[int, float]:
+    """(axis, mm) of thick slices."""
+    return int(rng.choice(3, p=[0.3, 0.15, 0.55])), float(rng.uniform(3.5, 7))
+
+
 def thick_slices(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     """What slices of 3.5 to 7 mm, acquired across a random axis and interpolated, leave of an image."""
-    axis, thickness = int(rng.choice(3, p=[0.3, 0.15, 0.55])), float(rng.uniform(3.5, 7))
+    axis, thickness = slices(rng)
     moved = np.moveaxis(image, axis, 0)
     down = box_matrix(moved.shape[0], VOXEL_MM, thickness)
     up = box_matrix(down.shape[0], thickness, VOXEL_MM)
@@ -102,12 +118,12 @@ def average_head() -> FloatArray:
     return np.asarray(small / np.median(small[small > small.mean()]), np.float32)
 
 
-def reface(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def reface(instance: Instance, rng: np.random.Generator, gain: tuple[float, float]) -> FloatArray:
     """(*GRID) the average face, laid on by a registration that is a little off, in a contrast of its own."""
     matrix = np.diag([0.5, 0.5, 0.5, 1.0]) @ instance.to_template
     offset = matrix[:3, 3] + rng.normal(0, 1.5, 3)
     face = ndi.affine_transform(average_head(), matrix[:3, :3], offset, output_shape=GRID, order=1)
-    return np.asarray(np.power(face, float(rng.uniform(0.6, 1.4))) * rng.uniform(0.6, 1.3), np.float32)
+    return np.asarray(np.power(face, float(rng.uniform(0.6, 1.4))) * rng.uniform(*gain), np.float32)
 
 
 def fill_removed(
@@ -126,7 +142,7 @@ def fill_removed(
     elif kind == "tissue_noise":
         new = rng.random(image.shape, dtype=np.float32) * float(rng.uniform(0.5, 1.2))
     elif kind == "reface":
-        new = reface(instance, rng)
+        new = reface(instance, rng, mix.reface_gain)
     elif kind == "blur":
         new = ndi.gaussian_filter(image, float(rng.uniform(3.0, 5.5)))
     else:

@@ -55,6 +55,12 @@ class Instance:
         return head_mask(self.image)[0]
 
     @cached_property
+    def vertex(self) -> int:
+        """The highest cell of the head along the third axis; 0 where there is none."""
+        occupied = np.flatnonzero(self.head_mask.any(axis=(0, 1)))
+        return int(occupied[-1]) if occupied.size else 0
+
+    @cached_property
     def depth_mm(self) -> FloatArray:
         """Distance below the skin in mm; negative outside."""
         inside = ndi.distance_transform_edt(self.head_mask)
@@ -121,15 +127,20 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], knots: int) -
     """A random field of unit variance that varies over about a `knots`-th of the grid."""
     field = rng.standard_normal((knots, knots, knots)).astype(np.float32)
     for axis, count in enumerate(shape):
-        at = np.linspace(0, knots - 1, count)
-        low = np.minimum(at.astype(int), knots - 2)
-        part = (at - low).astype(np.float32)
-        part = part * part * (3 - 2 * part)
-        weights = np.zeros((count, knots), np.float32)
-        weights[np.arange(count), low] = 1 - part
-        weights[np.arange(count), low + 1] += part
-        field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
+        field = np.moveaxis(np.tensordot(field_weights(count, knots), field, axes=(1, axis)), 0, axis)
     return field
+
+
+def field_weights(count: int, knots: int) -> FloatArray:
+    """(count, knots) weights that lead smoothly from one knot to the next."""
+    at = np.linspace(0, knots - 1, count)
+    low = np.minimum(at.astype(int), knots - 2)
+    part = (at - low).astype(np.float32)
+    part = part * part * (3 - 2 * part)
+    weights = np.zeros((count, knots), np.float32)
+    weights[np.arange(count), low] = 1 - part
+    weights[np.arange(count), low + 1] += part
+    return weights
 
 
 def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:

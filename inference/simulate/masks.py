@@ -22,7 +22,7 @@ from inference.simulate.instance import GRID, Instance
 from inference.simulate.mix import USUAL, Mix, draw
 
 Family = Callable[[Instance, np.random.Generator], FloatArray]
-_TEMPLATE_STEP = 3
+TEMPLATE_STEP = 3
 
 
 def soft(distance_mm: FloatArray) -> FloatArray:
@@ -40,9 +40,9 @@ def axes_mm() -> tuple[FloatArray, FloatArray, FloatArray]:
 def template_distance(kind: str) -> FloatArray:
     """Signed distance in mm to a template mask's border (positive is removed), every third voxel."""
     mask = np.asanyarray(nib.as_closest_canonical(nib.load(template_path("facemask.nii.gz"))).dataobj) < 0.5
-    small = mask[::_TEMPLATE_STEP, ::_TEMPLATE_STEP, ::_TEMPLATE_STEP]
+    small = mask[::TEMPLATE_STEP, ::TEMPLATE_STEP, ::TEMPLATE_STEP]
     padded = np.pad(small, 30, mode="edge")  # a mask ends at the template's edge, its distance does not
-    step = float(_TEMPLATE_STEP)
+    step = float(TEMPLATE_STEP)
     distance = (ndi.distance_transform_edt(padded) - ndi.distance_transform_edt(~padded)) * step
     if kind == "ears":
         x, y, z = np.indices(padded.shape, dtype=np.float32)
@@ -92,7 +92,7 @@ def template_mask(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """pydeface, fsl_deface, spm_deface and niimath: a mask of the average head laid on by a registration."""
     kind = "ears" if rng.random() < 0.35 else "face"
     matrix = instance.to_template @ moved(rng)
-    matrix = np.diag([1 / _TEMPLATE_STEP] * 3 + [1.0]) @ matrix
+    matrix = np.diag([1 / TEMPLATE_STEP] * 3 + [1.0]) @ matrix
     distance = ndi.affine_transform(
         template_distance(kind),
         matrix[:3, :3],

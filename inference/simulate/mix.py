@@ -13,11 +13,13 @@ class Mix:
     """Shares by name; they need not add up to one.
 
     slabs: share of scans whose field of view ends about the eyes, half of them not defaced.
+    reface_gain: between which values the brightness of an artificial face lies; tissue of the head is about 1.
     """
 
     masks: Mapping[str, float]
     fills: Mapping[str, float]
     slabs: float = 0.0
+    reface_gain: tuple[float, float] = (0.6, 1.3)
 
 
 USUAL = Mix(
@@ -32,7 +34,7 @@ HARD = Mix(
            "nothing": 0.03, "half": 0.04, "leave": 0.11, "bitten": 0.16},
     fills={"zero": 0.42, "minimum": 0.07, "constant": 0.10, "noise": 0.06, "tissue_noise": 0.10, "blur": 0.10,
            "average": 0.04, "reface": 0.11},
-    slabs=0.10,
+    slabs=0.10, reface_gain=(0.4, 1.2),
 )  # fmt: skip
 MIXES = {"usual": USUAL, "hard": HARD}
 

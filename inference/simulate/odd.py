@@ -84,11 +84,16 @@ MAKERS = {f.__name__: f for f in (stripped, phantom, body, animal, noise, turned
 assert tuple(MAKERS) == KINDS
 
 
+def draw_kind(rng: np.random.Generator) -> str:
+    """One of KINDS."""
+    return str(rng.choice(KINDS, p=[0.35, 0.15, 0.15, 0.15, 0.08, 0.12]))
+
+
 def odd_sample(
     instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]
 ) -> tuple[str, NetworkInput]:
     """(kind, projections) of one thing that is not a head as it should be."""
-    kind = str(rng.choice(KINDS, p=[0.35, 0.15, 0.15, 0.15, 0.08, 0.12]))
+    kind = draw_kind(rng)
     _, image = paint(instance, rng, allowed)
     image = acquire(np.asarray(MAKERS[kind](instance, rng, image), np.float32), rng)
     return kind, network_input(head_frame(image, (VOXEL_MM,) * 3))

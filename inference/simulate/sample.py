@@ -47,9 +47,8 @@ class Sample:
     contrast: str
 
 
-def crop_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slice, slice]:
-    """The field of view that a protocol leaves of the head."""
-    face = instance.landmarks
+def crop_view(face: NDArray[np.float64], rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """The field of view that a protocol leaves of a head with these landmarks, (6, 3) cells."""
     chosen = [slice(0, n) for n in GRID]
     if rng.random() < 0.28:  # from below: somewhere between the eyes and the neck
         low = int(face[3, 2] + rng.uniform(-14, 26))
@@ -64,14 +63,13 @@ def crop_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slic
     return tuple(chosen)  # type: ignore[return-value]
 
 
-def slab_view(instance: Instance, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+def slab_view(face: NDArray[np.float64], vertex: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
     """The field of view of a scan of the brain alone: it ends near the eyes, seldom in a coronal plane behind them."""
-    eyes = instance.landmarks[:2].mean(axis=0)
+    eyes = face[:2].mean(axis=0)
     chosen = [slice(0, n) for n in GRID]
     if rng.random() < 0.2:
         chosen[1] = slice(int(rng.integers(0, 16)), int(np.clip(eyes[1] - rng.uniform(0, 12), 40, GRID[1])))
         return tuple(chosen)  # type: ignore[return-value]
-    vertex = int(np.flatnonzero(instance.head_mask.any(axis=(0, 1)))[-1])
     high = vertex + 4 if rng.random() < 0.5 else vertex - int(rng.integers(0, 9))
     low = int(np.clip(eyes[2] + rng.uniform(-9, 16), 0, high - 12))
     chosen[2] = slice(low, min(high, GRID[2]))
@@ -153,7 +151,7 @@ def simulate(
     fill, image = fill_removed(image, share, instance, rng, mix)
     if thick:
         image = thick_slices(image, rng)
-    view = slab_view(instance, rng) if slab else crop_view(instance, rng)
+    view = slab_view(instance.landmarks, instance.vertex, rng) if slab else crop_view(instance.landmarks, rng)
     seen = np.zeros(GRID, bool)
     seen[view] = True
     kept = regions_kept(instance, share, seen)
