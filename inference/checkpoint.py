@@ -1,16 +1,18 @@
 """A trained network as files: weights with config, class order, projection version and a hash, for training and for use.
 
-`NAME.pt` is for training on; `NAME.onnx` is what the application runs: it looks at a head both ways, its convolutions have
-8 bits, its metadata has the same facts.
+`NAME.pt` is for training on; `NAME.onnx` is what the application runs: it looks at a head both ways or one way, as its
+config says, its convolutions have 8 bits, its metadata has the same facts. `NAME.weights.pt` is what a training without
+anybody to calibrate on leaves: config and weights, no facts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from inference.projections.network import RENDER_VERSION, NetworkInput
 from inference.truth import CLASSES
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from inference.model import DefacingNet
 
 FORMAT = 2
@@ -82,7 +86,7 @@ def file_hash(path: Path) -> str:
 
 
 def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[NetworkInput]) -> None:
-    """Write `path` (.onnx) and its training twin (.pt), each whole or not at all.
+    """Write `path` (.onnx) and its training twin (.pt), each whole or not at all; both of weights rounded to 16 bits.
 
     examples: some heads as the network sees them, from which the ranges of its 8-bit convolutions are taken.
     """
@@ -91,6 +95,8 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
 
     path.parent.mkdir(parents=True, exist_ok=True)
     twin = path.with_suffix(".pt")
+    model = rounded(model)
+    weights = {key: narrow(value) for key, value in model.state_dict().items()}
     with TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
         plain, small, training = (Path(folder) / name for name in ("plain.onnx", "small.onnx", "twin.pt"))
         export(model, plain)
@@ -98,27 +104,46 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
         graph = onnx.load(str(small))
         onnx.helper.set_model_props(graph, {"facts": facts.text()})
         onnx.save(graph, str(small))
-        torch.save({"facts": facts.text(), "weights": model.state_dict()}, training)
+        torch.save({"facts": facts.text(), "weights": weights}, training)
         small.replace(path)
         training.replace(twin)
 
 
-def export(model: DefacingNet, path: Path) -> None:
-    """The network that looks at a head both ways, as an ONNX graph of 32-bit numbers."""
-    import torch
-    from torch import Tensor, nn
+def narrow(value: Tensor) -> Tensor:
+    """A parameter in 16 bits; what counts stays as it is. Raises ValueError where 16 bits cannot hold it."""
+    if not value.dtype.is_floating_point:
+        return value
+    half = value.half()
+    if not half.isfinite().all():
+        raise ValueError("weights too large for 16 bits")
+    return half
 
-    from inference.mirror import BothWays
+
+def rounded(model: DefacingNet) -> DefacingNet:
+    """A copy whose weights 16 bits can hold."""
+    from inference.model import DefacingNet
+
+    copy = DefacingNet(model.config)
+    copy.load_state_dict({key: narrow(value) for key, value in model.state_dict().items()})
+    return copy.eval()
+
+
+def export(model: DefacingNet, path: Path) -> None:
+    """The network as it is used, as an ONNX graph of 32-bit numbers."""
+    import torch
+    from torch import nn
+
+    from inference.mirror import looking
 
     class Ordered(nn.Module):
         """The answers as a tuple, as an exported graph needs them."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.both = BothWays(model.eval().float())
+            self.model = looking(model.eval().float())
 
         def forward(self, surfaces: Tensor, volume: Tensor) -> tuple[Tensor, ...]:
-            out = self.both(surfaces, volume)
+            out = self.model(surfaces, volume)
             return tuple(out[n] for n in OUTPUTS)
 
     example = (torch.zeros(1, 6, 6, 80, 80, dtype=torch.uint8), torch.zeros(1, 64, 80, 80, dtype=torch.uint8))
@@ -157,16 +182,64 @@ def quantise(plain: Path, path: Path, examples: Sequence[NetworkInput]) -> None:
 
 def load_for_training(path: Path) -> tuple[DefacingNet, Facts]:
     """The network and its facts from a .pt file; nothing but tensors is unpickled."""
+    stored = stored_in(path)
+    if "facts" not in stored:
+        raise CheckpointError(path, "has no facts")
+    facts = Facts.parse(stored["facts"], path)
+    return network_of(facts.config, stored["weights"], path), facts
+
+
+def load_network(path: Path, **changes: Any) -> tuple[DefacingNet, dict[str, Any]]:
+    """The network, and what is known of its training, from a .pt or .weights.pt file.
+
+    changes: to its config; where they ask for larger sizes the network grows (`inference.grow`).
+    """
+    from inference.grow import grown
+    from inference.model import ModelConfig
+
+    stored = stored_in(path)
+    known = Facts.parse(stored["facts"], path) if "facts" in stored else None
+    network = network_of(known.config if known else stored["config"], stored["weights"], path)
+    data = known.data if known else stored.get("data", {})
+    if not changes:
+        return network, data
+    try:
+        return grown(network, ModelConfig.of({**asdict(network.config), **changes})), data
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(path, f"cannot become the network asked for ({error})") from error
+
+
+def save_weights(
+    config: Mapping[str, Any], weights: Mapping[str, Tensor], data: Mapping[str, Any], path: Path
+) -> None:
+    """Config and weights without facts, whole or not at all; data is for people to read."""
     import torch
 
-    from inference.model import DefacingNet, ModelConfig
+    part = path.with_suffix(".part")
+    torch.save({"config": dict(config), "weights": dict(weights), "data": dict(data)}, part)
+    part.replace(path)
+
+
+def stored_in(path: Path) -> dict[str, Any]:
+    """What a .pt file holds: weights, and facts or a config."""
+    import torch
 
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        facts = Facts.parse(stored["facts"], path)
-        values = {**facts.config, "widths": tuple(facts.config["widths"])}
-        model = DefacingNet(ModelConfig(**values))
-        model.load_state_dict(stored["weights"])
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise CheckpointError(path, f"cannot be read ({type(error).__name__})") from error
-    return model, facts
+    if not isinstance(stored, dict) or "weights" not in stored or not {"facts", "config"} & stored.keys():
+        raise CheckpointError(path, "cannot be read (no weights in it)")
+    return stored
+
+
+def network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> DefacingNet:
+    """A network of these sizes with these weights."""
+    from inference.model import DefacingNet, ModelConfig
+
+    try:
+        model = DefacingNet(ModelConfig.of(config))
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(path, f"cannot be read ({type(error).__name__})") from error
+    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from inference.model import DefacingNet
 from inference.projections.frame import SHAPE
 from inference.projections.network import SURFACES
 from inference.simulate.instance import REGIONS
@@ -47,3 +48,14 @@ class BothWays(nn.Module):
             "valid": (plain["valid"] + turned["valid"]) / 2,
             "blocks": (plain["blocks"] + turned["blocks"].flip(2)) / 2,
         }
+
+
+def looks(model: DefacingNet, surfaces: Tensor, volume: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What a network in use is shown of a batch: the heads and, where it looks both ways, their mirror images."""
+    plain = (surfaces, volume)
+    return [plain, mirrored(*plain)] if model.config.both_ways else [plain]
+
+
+def looking(model: DefacingNet) -> nn.Module:
+    """The network as it is used: both ways, or as it is where its config says so."""
+    return BothWays(model) if model.config.both_ways else model

@@ -6,7 +6,9 @@ It is trained on where the evidence lies, not only on what follows from it; the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,11 @@ RARE = -4.5  # the logit from which the maps start: nearly every block is empty
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network."""
+    """Sizes of the network.
+
+    fine: a convolution at 6 mm more; extra: bottlenecks at 12 mm more, before and after the deep level each.
+    both_ways: the network in use looks at a head and at its mirror image (`mirror.looking`).
+    """
 
     widths: tuple[int, int, int] = (40, 80, 112)
     view_features: int = 32
@@ -30,6 +36,15 @@ class ModelConfig:
     deep: int = 128
     hidden: int = 192
     dropout: float = 0.2
+    fine: bool = False
+    extra: int = 0
+    both_ways: bool = True
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """From what JSON can hold; what is missing has its default."""
+        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**sizes)
 
 
 class Residual(nn.Module):
@@ -107,7 +122,9 @@ class Bottleneck(nn.Module):
 
 
 def doubled(coarse: Tensor) -> Tensor:
-    """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z), every cell eight times; what stands for it in ONNX is slow."""
+    """(B, C, X, Y, Z) -> (B, C, 2X, 2Y, 2Z), every cell eight times; what stands for this in ONNX is slow."""
+    if not torch.onnx.is_in_onnx_export():
+        return nn.functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
     for axis in (-1, -2, -3):
         coarse = coarse.index_select(axis, torch.arange(2 * coarse.shape[axis], device=coarse.device) // 2)
     return coarse
@@ -121,21 +138,27 @@ class VolumeEncoder(nn.Module):
         width, deep = config.blocks, config.deep
         # no normalisation at full resolution: it would cost more than the convolution
         self.stem = nn.Sequential(nn.Conv3d(1, config.stem, 4, stride=2, padding=1), nn.ReLU())
+        self.fine = nn.Conv3d(config.stem, config.stem, 3, padding=1) if config.fine else None
         self.enter = conv3d(config.stem, width, 3, 2)
         self.place = nn.Parameter(torch.zeros(width, *CELLS))
         self.before = Bottleneck(width)
+        self.before_more = nn.Sequential(*(Bottleneck(width) for _ in range(config.extra)))
         self.leave = conv3d(width, deep, 3, 2)
         self.middle = nn.Sequential(Bottleneck(deep), Bottleneck(deep))
         self.back = nn.Conv3d(deep, width, 1)
         self.after = Bottleneck(width)
+        self.after_more = nn.Sequential(*(Bottleneck(width) for _ in range(config.extra)))
         self.maps = nn.Conv3d(width, len(PARTS), 1)
         nn.init.constant_(self.maps.bias, RARE)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.enter(self.stem(x)) + self.place  # (B, width, 16, 20, 20)
-        x = self.before(x)
+        x = self.stem(x)  # (B, stem, 32, 40, 40)
+        if self.fine is not None:
+            x = torch.relu(x + self.fine(x))
+        x = self.enter(x) + self.place  # (B, width, 16, 20, 20)
+        x = self.before_more(self.before(x))
         deep = self.middle(self.leave(x))  # (B, deep, 8, 10, 10)
-        x = self.after(x + doubled(self.back(deep)))
+        x = self.after_more(self.after(x + doubled(self.back(deep))))
         maps = self.maps(x)  # (B, 10, 16, 20, 20)
         deep = deep.flatten(2)
         return maps, torch.cat([deep.mean(2), deep.amax(2)], dim=1)

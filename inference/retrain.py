@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from inference import checkpoint, dataset
-from inference.mirror import mirrored
+from inference.mirror import looks
 from inference.model import DefacingNet
 from inference.projections.network import NetworkInput
 from inference.storage import load_inputs
@@ -58,7 +58,7 @@ class Case:
 
 @dataclass
 class Part:
-    """features (N, 2, F) before the last layers, of the head and its mirror image; attributes (N, 3), weights (N,)."""
+    """features (N, L, F) before the last layers, of every look at a head; attributes (N, 3), weights (N,)."""
 
     features: Tensor
     attributes: Tensor
@@ -169,15 +169,19 @@ def prepared(
 
 @torch.no_grad()
 def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor:
-    """(N, 2, F) of N network inputs and their mirror images, as the last layers see them."""
-    both = [model.features(*views)[0] for views in ((surfaces, volumes), mirrored(surfaces, volumes))]
-    return torch.stack(both, dim=1)
+    """(N, L, F) of N network inputs as the last layers see them; L looks, one or both ways, as the network is used."""
+    return torch.stack([model.features(*views)[0] for views in looks(model, surfaces, volumes)], dim=1)
+
+
+def nobody(model: DefacingNet) -> Tensor:
+    """(0, L, F): the features of no heads."""
+    return torch.zeros(0, 2 if model.config.both_ways else 1, model.fuse[0].in_features)
 
 
 def gathered(model: DefacingNet, cases: Sequence[Case], kept: Path) -> Part:
     """Features of all cases whose stored input is still of this renderer version; kept from chunk to chunk."""
     kept.mkdir(exist_ok=True)
-    empty = torch.zeros(0, 2, model.fuse[0].in_features)
+    empty = nobody(model)
     chunks = [(empty, torch.zeros(0, 3, dtype=torch.long), torch.zeros(0))]
     for start in range(0, len(cases), CHUNK):
         path = kept / f"{start}.pt"
@@ -206,7 +210,7 @@ def tensors_of(model: DefacingNet, cases: Sequence[Case], empty: Tensor) -> tupl
 
 def rehearsed(model: DefacingNet, folder: Path) -> Part:
     """Simulated heads of people that may be trained on; what is no head is left out."""
-    features = [torch.zeros(0, 2, model.fuse[0].in_features)]
+    features = [nobody(model)]
     attributes = [torch.zeros(0, 3, dtype=torch.long)]
     for batch in dataset.batches(dataset.split(dataset.shards(folder))["train"], BATCH, None):
         heads = ~batch.odd

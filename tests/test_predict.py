@@ -63,14 +63,17 @@ def tensors(inputs):
     )
 
 
-def test_the_exported_graph_says_what_the_trained_network_says(network, inputs, tmp_path):
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_the_exported_graph_says_what_the_trained_network_says(both_ways, inputs, tmp_path):
+    torch.manual_seed(0)
+    network = DefacingNet(replace(SMALL, both_ways=both_ways, fine=not both_ways, extra=1 - both_ways)).eval()
     path = tmp_path / "plain.onnx"
     checkpoint.export(network, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     surfaces, volumes = tensors(inputs)
     found = session.run(checkpoint.OUTPUTS, {"surfaces": surfaces.numpy(), "volume": volumes.numpy()})
     with torch.no_grad():
-        out = BothWays(network)(surfaces, volumes)
+        out = (BothWays(network) if both_ways else network)(surfaces, volumes)
     for name, value in zip(checkpoint.OUTPUTS, found, strict=True):
         np.testing.assert_allclose(value, out[name].numpy(), atol=1e-4)
 
@@ -180,8 +183,8 @@ def test_a_network_without_a_description_is_refused(weights):
 def test_training_weights_come_back_as_they_were(network, weights):
     loaded, found = checkpoint.load_for_training(weights.with_suffix(".pt"))
     assert found.text() == facts().text()
-    for key, value in network.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[key], value)
+    for key, value in checkpoint.rounded(network).state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
 
 
 def test_evidence_lies_on_the_side_where_reviewers_see_it():
@@ -191,3 +194,16 @@ def test_evidence_lies_on_the_side_where_reviewers_see_it():
     assert np.argwhere(as_shown(seen[:20, :20], "front")).tolist() == [[10, 12]]
     assert np.argwhere(as_shown(seen, "right")).tolist() == [[10, 76]]
     assert np.argwhere(as_shown(seen, "left")).tolist() == [[10, 3]]
+
+
+def test_weights_lie_in_16_bits_and_what_they_cannot_hold_is_refused(tmp_path):
+    torch.manual_seed(1)
+    network = DefacingNet(SMALL).eval()
+    checkpoint.save(network, facts(), tmp_path / "net.onnx", some_inputs(2))
+    stored = torch.load(tmp_path / "net.pt", weights_only=True)["weights"]
+    assert {v.dtype for v in stored.values()} <= {torch.float16, torch.int64}
+    with torch.no_grad():
+        network.answers.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match="16 bits"):
+        checkpoint.save(network, facts(), tmp_path / "large.onnx", some_inputs(2))
+    assert not (tmp_path / "large.onnx").exists()

@@ -21,7 +21,7 @@ from reviews.models import FrozenCase, ModelVersion, Prediction
 from reviews.states import Status
 from reviews.thresholds import ThresholdPolicy
 from tests.conftest import judge, now
-from tests.test_predict import some_inputs
+from tests.test_predict import SMALL, some_inputs
 from tests.weights import sure_of
 
 ANSWERS = {"pass": (0, -1, 0), "face": (1, -1, 0), "brain": (0, -1, 1)}
@@ -82,6 +82,17 @@ def test_it_learns_what_people_said(learnt, base, cases):
     assert facts.data["verdicts"] == {"train": 32, "calibration": 16}
     _, read = checkpoint.load_for_training(out.with_suffix(".pt"))
     assert read == facts
+
+
+def test_a_network_that_looks_one_way_learns_from_what_it_sees(cases, tmp_path):
+    one_way = dataclasses.replace(SMALL, both_ways=False)
+    base = sure_of("pass", tmp_path, loud=3.0, config=one_way).with_suffix(".pt")
+    facts = retrain(base, cases, tmp_path / "new.onnx", epochs=60)
+    before, after = facts.metrics["calibration_before"], facts.metrics["calibration_after"]
+    assert after["log_loss"] < before["log_loss"]
+    network, _ = checkpoint.load_for_training(tmp_path / "new.pt")
+    assert not network.config.both_ways
+    assert learning_on.gathered(network.eval(), cases[:2], tmp_path / "kept").features.shape[:2] == (2, 1)
 
 
 def test_everything_before_the_last_layers_stays(learnt, base):

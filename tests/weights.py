@@ -6,22 +6,22 @@ from pathlib import Path
 import torch
 
 from inference import checkpoint
-from inference.model import DefacingNet
+from inference.model import DefacingNet, ModelConfig
 from tests.test_predict import SMALL, some_inputs
 
 JOINT = {"pass": 0, "face": 1, "brain": 4}  # index face + 2 * ears + 4 * brain
 
 
-def sure_of(klass: str, folder: Path, *, loud: float = 60.0) -> Path:
+def sure_of(klass: str, folder: Path, *, loud: float = 60.0, config: ModelConfig = SMALL) -> Path:
     """Weights in `folder` whose calibration outshouts the network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     facts = checkpoint.Facts(
-        config=dataclasses.asdict(SMALL),
+        config=dataclasses.asdict(config),
         calibration={"temperature": 1.0, "bias": [loud * (index == JOINT[klass]) for index in range(8)]},
         valid_below=-1e9,
         created="2026-01-01",
     )
     path = folder / f"{klass}.onnx"
-    checkpoint.save(DefacingNet(SMALL).eval(), facts, path, some_inputs(2))
+    checkpoint.save(DefacingNet(config).eval(), facts, path, some_inputs(2))
     return path
