@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,13 @@ def split(all_shards: list[Shard]) -> dict[str, list[Shard]]:
     """train, calibration and test shards."""
     out: dict[str, list[Shard]] = {"train": [], "calibration": [], "test": []}
     for shard in all_shards:
-        part = "calibration" if shard.person in CALIBRATION else "test" if shard.person in TEST else "train"
-        out[part].append(shard)
+        out[part_of(shard.person)].append(shard)
     return out
+
+
+def part_of(person: str) -> str:
+    """train, calibration or test."""
+    return "calibration" if person in CALIBRATION else "test" if person in TEST else "train"
 
 
 def targets(brain_ml: NDArray[np.float32], kept: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -77,6 +81,11 @@ class Batch:
     brain_ml: Tensor
     odd: Tensor
     names: NDArray[np.str_]
+
+    def to(self, device: str) -> Batch:
+        """The same with its tensors on a device."""
+        here = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in here.items() if isinstance(v, Tensor)})
 
     def share(self, number: int, of: int) -> Batch:
         """Every `of`-th sample, from `number` on."""
@@ -157,45 +166,59 @@ def mirror(batch: Batch) -> Batch:
     """Left becomes right, in the pictures and in the maps."""
     surfaces, volumes = mirrored(batch.surfaces, batch.volumes)
     evidence = mirrored_views(batch.evidence, SHAPE[0] // POOL)
-    return Batch(surfaces, volumes, evidence, batch.blocks.flip(2), batch.attributes,
-                 batch.kept[:, SWAPPED_REGIONS], batch.brain_ml, batch.odd, batch.names)  # fmt: skip
+    kept = torch.stack([batch.kept[:, n] for n in SWAPPED_REGIONS], dim=1)  # a list as index is waited for
+    return replace(
+        batch, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=batch.blocks.flip(2), kept=kept
+    )
 
 
 CURVE_AT = (0, 24, 48, 72, 96, 128, 176, 255)  # bytes between which a curve of intensities is straight
 
 
-def tone(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(256,) what becomes of every byte: another gamma and gain, now and then another contrast; 0 stays 0."""
-    table = 255 * np.exp(rng.normal(0, 0.1)) * (np.arange(256) / 255) ** np.exp(rng.normal(0, 0.15))
-    if rng.random() < 0.3:
-        table *= np.interp(np.arange(256), CURVE_AT, np.exp(rng.normal(0, 0.25, len(CURVE_AT))))
-    return table.clip(0, 255).astype(np.uint8)
+def tones(count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(N, 256) what becomes of every byte of each head: another gamma and gain, in some another contrast; 0 stays 0."""
+    gains, gammas = (np.exp(rng.normal(0, spread, (count, 1))) for spread in (0.1, 0.15))
+    tables = 255 * gains * (np.arange(256) / 255) ** gammas
+    for n in np.flatnonzero(rng.random(count) < 0.3):
+        tables[n] *= np.interp(np.arange(256), CURVE_AT, np.exp(rng.normal(0, 0.25, len(CURVE_AT))))
+    return tables.clip(0, 255).astype(np.uint8)
 
 
-def with_noise(data: NDArray[np.uint8], reach: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Even noise of up to `reach` bytes either way on what is not 0."""
-    noisy = rng.integers(-reach, reach + 1, data.shape, dtype=np.int16)
-    noisy += data
-    np.clip(noisy, 1, 255, out=noisy)
-    return noisy.astype(np.uint8) * (data > 0)
+def through(data: Tensor, tables: NDArray[np.uint8]) -> Tensor:
+    """Bytes (N, ...), those of every head replaced by their entries in its table (N, 256); a copy."""
+    if data.device.type == "cpu":  # many times as fast as indexing
+        out = torch.empty(data.shape, dtype=torch.uint8)
+        for head, changed, table in zip(data.numpy(), out.numpy(), tables, strict=True):
+            flat = np.frombuffer(head.tobytes().translate(table.tobytes()), np.uint8)
+            changed[:] = flat.reshape(head.shape)
+        return out
+    on_device = torch.from_numpy(tables).to(data.device, non_blocking=True)
+    return on_device.gather(1, data.flatten(1).long()).view(data.shape)
 
 
-def through(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every byte replaced by its entry in a table of 256; many times as fast as indexing."""
-    return np.frombuffer(data.tobytes().translate(table.tobytes()), np.uint8).reshape(data.shape)
+def with_noise(data: Tensor, reach: Tensor, dice: torch.Generator) -> Tensor:
+    """Nearly even noise of up to `reach` (N,) bytes either way on what is not 0 of (N, ...) bytes."""
+    reach = reach.to(torch.int16).view(-1, *[1] * (data.ndim - 1))
+    eights = torch.randint(-(2**63), 2**63 - 1, (data.numel() // 8,), device=data.device, generator=dice)
+    noise = eights.view(torch.uint8).view(data.shape).to(torch.int16)  # a byte of chance each
+    noise = noise.mul_(2 * reach + 1).bitwise_right_shift_(8).sub_(reach).add_(data)
+    return noise.clamp_(1, 255).to(torch.uint8).mul_(data > 0)
 
 
 def vary(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Half of the batches mirrored; the intensities of every head changed, with more noise in a third of them."""
+    """Half of the batches mirrored; the intensities of every head changed, with more noise in a third of them. A copy."""
     if rng.random() < 0.5:
         batch = mirror(batch)
-    volumes, surfaces = batch.volumes.numpy(), batch.surfaces.numpy()
-    for n in range(len(batch.brain_ml)):
-        table = tone(rng)
-        volumes[n] = through(volumes[n], table)
-        surfaces[n, :, 1:] = through(surfaces[n, :, 1:], table)  # layer 0 is a depth
-        if rng.random() < 0.35:
-            reach = int(rng.integers(2, 11))
-            volumes[n] = with_noise(volumes[n], reach, rng)
-            surfaces[n, :, 1:] = with_noise(surfaces[n, :, 1:], reach, rng)
-    return batch
+    count, device = len(batch.brain_ml), batch.volumes.device
+    tables = tones(count, rng)
+    noisy = np.flatnonzero(rng.random(count) < 0.35)
+    at, reach = (
+        torch.from_numpy(values).to(device, non_blocking=True)
+        for values in (noisy, rng.integers(2, 11, len(noisy)))
+    )
+    dice = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    volumes, peels = through(batch.volumes, tables), through(batch.surfaces[:, :, 1:], tables)
+    for data in (volumes, peels):
+        data[at] = with_noise(data[at], reach, dice)
+    surfaces = torch.cat([batch.surfaces[:, :, :1], peels], dim=2)  # layer 0 is a depth
+    return replace(batch, surfaces=surfaces, volumes=volumes)

@@ -1,4 +1,7 @@
-"""Train the network on simulated defacings: `python -m inference.train DATA OUT`. Seeded, resumable, no Django."""
+"""Train the network on simulated defacings: `python -m inference.train DATA OUT`. Seeded, resumable, no Django.
+
+With `--fresh HEADS` it learns from attempts that are made meanwhile (`inference.fresh`); DATA is then only calibrated on.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
 
-from inference import checkpoint, dataset
-from inference.mirror import BothWays
-from inference.model import DefacingNet
+from inference import checkpoint, dataset, fresh
+from inference.mirror import looking
+from inference.model import DefacingNet, ModelConfig
 from inference.optimiser import Optimiser
+from inference.simulate.mix import MIXES
 
 log = logging.getLogger("train")
-# (8, 3): the answers (face, ears, brain) behind each joint index.
-COMBINATIONS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
 SAVE_EVERY = 100  # steps
 BLOCKS_WEIGHT = 15.0  # nearly all blocks are empty: their mean says little about those that matter
 CLASS_WEIGHTS = {(0, 0): 0.8, (1, 0): 1.2, (0, 1): 0.9, (1, 1): 1.3}  # (face, brain): rare classes count more
@@ -35,57 +38,74 @@ def joint_loss(logits: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
 
     logits (N, 8), attributes (N, 3) of 0, 1, -1. Also the weight of each sample, (N,).
     """
-    fits = ((attributes[:, None] == COMBINATIONS[None]) | (attributes[:, None] == -1)).all(dim=2)
+    index = torch.arange(8, device=logits.device)
+    combinations = torch.stack([index & 1, index >> 1 & 1, index >> 2 & 1], dim=1)
+    fits = ((attributes[:, None] == combinations[None]) | (attributes[:, None] == -1)).all(dim=2)
     log_p = logits.float().log_softmax(dim=1).masked_fill(~fits, -torch.inf)
-    weights = torch.ones(len(logits))
+    weights = torch.ones(len(logits), device=logits.device)
     for (face, brain), weight in CLASS_WEIGHTS.items():
-        weights[(attributes[:, 0] == face) & (attributes[:, 2] == brain)] = weight
+        weights = weights.masked_fill((attributes[:, 0] == face) & (attributes[:, 2] == brain), weight)
     return -log_p.logsumexp(dim=1), weights
 
 
+def mean_of(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of those that count; the rest must be finite."""
+    return (values * counted).sum() / counted.sum().clamp(min=1)
+
+
 def losses(out: dict[str, Tensor], batch: dataset.Batch) -> dict[str, Tensor]:
-    """Each part of the loss, a mean over the samples that it concerns."""
+    """Each part of the loss, a mean over the samples that it concerns; nothing here waits for the device."""
     real = ~batch.odd
-    nll, weights = joint_loss(out["joint"][real], batch.attributes[real])
+    nll, weights = joint_loss(out["joint"], batch.attributes)
     bce = nn.functional.binary_cross_entropy_with_logits
-    kept = batch.kept[real]
-    seen = ~kept.isnan()
-    maps = out["evidence"][real].float()
-    blocks, share = out["blocks"][real].float(), batch.blocks[real].float() / 255
+
+    def drawn(key: str, truth: Tensor, positive: float) -> Tensor:
+        """(N,) how far the maps are off, those of every sample on average."""
+        maps = out[key].float()
+        return bce(maps, truth, pos_weight=maps.new_full((), positive), reduction="none").flatten(1).mean(1)
+
+    seen = real[:, None] & ~batch.kept.isnan()
+    regions = bce(out["regions"].float(), batch.kept.nan_to_num().clamp(0, 1), reduction="none")
+    amount = nn.functional.smooth_l1_loss(
+        out["amount"].float(), torch.log1p(batch.brain_ml.nan_to_num()), reduction="none"
+    )
     return {
-        "joint": (nll * weights).mean(),
-        "regions": 0.4 * bce(out["regions"][real].float()[seen], kept[seen].clamp(0, 1)),
-        "amount": 0.3
-        * nn.functional.smooth_l1_loss(out["amount"][real].float(), torch.log1p(batch.brain_ml[real])),
+        "joint": mean_of(nll * weights, real),
+        "regions": 0.4 * mean_of(regions, seen),
+        "amount": 0.3 * mean_of(amount, real),
         "valid": 0.3 * bce(out["valid"].float(), real.float()),
-        "evidence": 0.5 * bce(maps, batch.evidence[real].float(), pos_weight=torch.tensor(3.0)),
-        "blocks": BLOCKS_WEIGHT * bce(blocks, share, pos_weight=torch.tensor(2.0)),
+        "evidence": 0.5 * mean_of(drawn("evidence", batch.evidence.float(), 3.0), real),
+        "blocks": BLOCKS_WEIGHT * mean_of(drawn("blocks", batch.blocks.float() / 255, 2.0), real),
     }
 
 
 class Average:
-    """An exponential moving average of the weights."""
+    """An exponential moving average of the weights; one that warms up forgets the first of them soon."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.995) -> None:
-        self.decay, self.values = decay, {k: v.detach().clone() for k, v in model.state_dict().items()}
+    def __init__(self, model: nn.Module, decay: float = 0.995, *, warm: bool = False) -> None:
+        self.decay, self.warm, self.count = decay, warm, 0
+        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
+    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move a little towards the present weights."""
-        for key, value in model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.values[key].lerp_(value, 1 - self.decay)
-            else:
-                self.values[key] = value.clone()
+        self.count += 1
+        decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.warm else self.decay
+        present = model.state_dict()
+        moving = [k for k, v in present.items() if v.dtype.is_floating_point]
+        torch._foreach_lerp_([self.values[k] for k in moving], [present[k] for k in moving], 1 - decay)
+        for key in present.keys() - set(moving):
+            self.values[key].copy_(present[key])
 
 
 @torch.no_grad()
 def outputs(model: DefacingNet, chosen: list[dataset.Shard], device: str = "cpu") -> dict[str, NDArray[Any]]:
-    """Logits of the network that looks both ways, and the truth, of all samples of some shards."""
-    both = BothWays(model).eval()
+    """Logits of the network as it is used, and the truth, of all samples of some shards."""
+    looks = looking(model).eval()
     parts: list[dict[str, NDArray[Any]]] = []
     for batch in dataset.batches(chosen, 32, None):
         with torch.autocast(device, dtype=torch.bfloat16):
-            out = both(batch.surfaces.to(device), batch.volumes.to(device))
+            out = looks(batch.surfaces.to(device), batch.volumes.to(device))
         parts.append({
             **{key: out[key].float().cpu().numpy() for key in ("joint", "regions", "valid")},
             "attributes": batch.attributes.numpy(), "odd": batch.odd.numpy(), "names": batch.names,
@@ -123,6 +143,21 @@ def calibrate(logits: NDArray[np.float32], attributes: NDArray[np.int64]) -> dic
     return {"temperature": float(log_t.exp()), "bias": [round(float(b), 4) for b in bias]}
 
 
+def begin(options: argparse.Namespace) -> DefacingNet:
+    """The network to train: from nothing, from other weights, or from half way between two; on its device."""
+    if not options.start:
+        model = DefacingNet(ModelConfig.of(options.config))
+    else:
+        model = checkpoint.load_network(options.start, **options.config)[0]
+    if options.average:
+        between = Average(model, decay=0.5)
+        between.update(checkpoint.load_network(options.average, **options.config)[0])
+        model.load_state_dict(between.values)
+    model = model.to(options.device)
+    model.surfaces.to(memory_format=torch.channels_last)
+    return model
+
+
 @dataclass
 class Run:
     """A training under way: what is saved after every epoch and found again after an interruption."""
@@ -137,13 +172,7 @@ class Run:
     @classmethod
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
-        model = checkpoint.load_for_training(options.start)[0] if options.start else DefacingNet()
-        if options.average:
-            between = Average(model, decay=0.5)
-            between.update(checkpoint.load_for_training(options.average)[0])
-            model.load_state_dict(between.values)
-        model = model.to(options.device)
-        model.surfaces.to(memory_format=torch.channels_last)
+        model = begin(options)
         optimiser = Optimiser(model, options.rate, steps)
         run = cls(model, optimiser, Average(model), options.out.with_suffix(".state"))
         if run.state.exists():
@@ -174,18 +203,18 @@ class Run:
         model.load_state_dict({k: v.cpu() for k, v in self.average.values.items()})
         return model
 
-    def step(self, batch: dataset.Batch, device: str) -> dict[str, Tensor]:
-        """Learn from one batch; the parts of the loss."""
-        with torch.autocast(device, dtype=torch.bfloat16):
-            out = self.model(batch.surfaces.to(device), batch.volumes.to(device))
-        found = losses({k: v.cpu() for k, v in out.items()}, batch)
+    def step(self, batch: dataset.Batch) -> dict[str, Tensor]:
+        """Learn from one batch, which lies where the network does; the parts of the loss."""
+        with torch.autocast(batch.volumes.device.type, dtype=torch.bfloat16):
+            out = self.model(batch.surfaces, batch.volumes)
+        found = losses(out, batch)
         self.model.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
         share_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
         self.average.update(self.model)
-        return found
+        return {key: value.detach() for key, value in found.items()}
 
 
 def share_gradients(model: nn.Module) -> None:
@@ -201,14 +230,40 @@ def share_gradients(model: nn.Module) -> None:
 
 
 def train(options: argparse.Namespace) -> Path:
-    """Train in one or several processes; see `work`."""
+    """Train in one or several processes (see `work`), or on fresh attempts (see `work_fresh`)."""
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    if options.processes == 1:
+    if options.fresh:
+        work_fresh(options)
+    elif options.processes == 1:
         work(0, options, None)
     else:
         with tempfile.TemporaryDirectory() as folder:
             multiprocessing.spawn(work, args=(options, Path(folder) / "meeting"), nprocs=options.processes)
     return Path(options.out)
+
+
+def work_fresh(options: argparse.Namespace) -> None:
+    """Train on attempts made meanwhile, leave the weights, calibrate where there are people to calibrate on."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True
+    model = begin(options)
+    if options.device != "cpu":
+        fresh.lay_out(model)
+    run = Run(
+        model,
+        Optimiser(model, options.rate, options.steps),
+        Average(model, fresh.decay_for(options.steps), warm=True),
+        options.out.with_suffix(".state"),
+    )
+    weights = options.out.with_suffix(".weights.pt")
+    samples = fresh.learn(run, options, weights)
+    parts = dataset.split(dataset.shards(options.data))
+    if options.weights_only or not parts["calibration"]:
+        log.info("wrote %s; calibrate with --start %s --epochs 0", weights, weights.name)
+        return
+    finish(run.averaged(), parts, samples, options, fresh.described(run, options, samples))
 
 
 def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
@@ -246,8 +301,8 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
                 continue
             seed = (options.seed * 1_000_003 + step) * options.processes + rank
             torch.manual_seed(seed)  # the same whether or not the run was cut off
-            varied = dataset.vary(batch.share(rank, options.processes), np.random.default_rng(seed))
-            found = run.step(varied, options.device)
+            mine = batch.share(rank, options.processes).to(options.device)
+            found = run.step(dataset.vary(mine, np.random.default_rng(seed)))
             run.batch, step = position + 1, step + 1
             if step % 25 == 0:
                 shown = " ".join(f"{k} {v.item():.3f}" for k, v in found.items())
@@ -263,15 +318,21 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
         if parts["calibration"] and run.epoch % options.check_every == 0:
             log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
     if rank == 0:
-        finish(run.averaged(), parts, samples if options.epochs else 0, options)
+        known = checkpoint.load_network(options.start)[1] if options.start and not options.epochs else {}
+        finish(run.averaged(), parts, samples if options.epochs else 0, options, known.get("fresh"))
     if meeting is not None:
         distributed.destroy_process_group()
 
 
 def finish(
-    model: DefacingNet, parts: dict[str, list[dataset.Shard]], samples: int, options: argparse.Namespace
+    model: DefacingNet,
+    parts: dict[str, list[dataset.Shard]],
+    samples: int,
+    options: argparse.Namespace,
+    made: Mapping[str, Any] | None,
 ) -> None:
-    """Calibrate on people left out of the training and write the checkpoint."""
+    """Calibrate on people left out of the training and write the checkpoint; made: how fresh attempts were made."""
+    model = checkpoint.rounded(model)
     result = outputs(model, parts["calibration"])
     real = ~result["odd"]
     calibration = calibrate(result["joint"][real], result["attributes"][real])
@@ -281,12 +342,17 @@ def finish(
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
               "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
               "averaged_with": checkpoint.file_hash(options.average)[:16] if options.average else None,
-              "processes": options.processes, "without": sorted(options.without),
+              "fresh": made, "processes": options.processes, "without": sorted(options.without),
               "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
     checkpoint.save(model, facts, options.out, dataset.examples(parts["calibration"]))
     log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
+
+
+def config_values(texts: list[str]) -> dict[str, Any]:
+    """From NAME=VALUE, values in JSON."""
+    return {name: json.loads(value) for name, value in (text.split("=", 1) for text in texts)}
 
 
 def main() -> None:
@@ -297,7 +363,7 @@ def main() -> None:
         "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
     )
     parser.add_argument(
-        "--start", type=Path, help="weights (NAME.pt) to train on from; without, from nothing"
+        "--start", type=Path, help="weights (NAME.pt or NAME.weights.pt) to train on from; else from nothing"
     )
     parser.add_argument(
         "--average", type=Path, help="weights trained on from those of --start: begin half way between both"
@@ -317,7 +383,25 @@ def main() -> None:
         help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
     )  # fmt: skip
     parser.add_argument("--everyone", action="store_true", help="train on the test people too")
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="NAME=VALUE",
+        help="sizes of the network, values in JSON; one that is begun with --start can only grow",
+    )  # fmt: skip
+    among = parser.add_argument_group("fresh attempts, made while the network learns from them")
+    among.add_argument("--fresh", type=Path, metavar="HEADS", help="folder of prepared heads")
+    among.add_argument("--steps", type=int, default=10000)
+    among.add_argument("--seconds", type=float, help="make it fewer steps if so many do not fit in this time")
+    among.add_argument("--mixes", nargs="+", choices=list(MIXES), default=["usual"])
+    among.add_argument("--workers", type=int, default=14, help="processes that deform heads")
+    among.add_argument("--each", type=int, default=24, help="samples of a deformed head")
+    among.add_argument("--pool", type=int, default=60000, help="samples that are kept to draw from")
+    among.add_argument("--least", type=int, default=480, help="samples without which no step is made")
+    among.add_argument("--round", type=int, default=1, help="steps for every deformed head")
+    among.add_argument("--weights-only", action="store_true", help="calibrate later, elsewhere")
     options = parser.parse_args()
+    options.config = config_values(options.config)
+    if options.fresh and (options.without or not options.least <= options.pool):
+        parser.error("--fresh goes without --without, and --least must fit into --pool")
     if options.average and not options.start:
         parser.error("--average needs --start: half way between which two?")
     train(options)

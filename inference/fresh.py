@@ -1,0 +1,327 @@
+"""Training on attempts that are made while the network learns: no two are alike, so nothing can be learnt by heart.
+
+Processes deform heads (`simulate.instance`) and make attempts of each on the device (`simulate.batch`); it keeps the latest
+of them in a ring, from which the batches are drawn. The seed decides what is made and in which order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, multiprocessing, nn
+
+from inference import checkpoint, dataset
+from inference.projections.frame import SHAPE
+from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
+from inference.simulate import batch as simulated
+from inference.simulate.heads import Head
+from inference.simulate.instance import REGIONS, make_instance
+from inference.simulate.mix import MIXES
+from inference.simulate.parts import PARTS
+from inference.simulate.sample import POOL
+
+if TYPE_CHECKING:
+    from inference.model import DefacingNet
+    from inference.train import Run
+
+log = logging.getLogger("train")
+AHEAD = 64  # deformed heads under way or waiting
+PATIENCE = 300  # seconds for a deformed head, after which a process must have died
+LOG_EVERY, SAVE_EVERY = 50, 200  # steps
+TIMED = 100  # steps whose parts are timed, the device waited for after each
+JUDGED = 150  # steps after which, and in intervals of which, the number of steps is fitted to the time
+RESERVE = 6.0  # seconds for what comes after the last step
+MAPS = (len(SURFACES), 2, SIDE // POOL, SIDE // POOL)
+# What a sample consists of, as in a shard.
+SHAPES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+    "surfaces": ((len(SURFACES), LAYERS, SIDE, SIDE), torch.uint8),
+    "volumes": (SHAPE, torch.uint8),
+    "evidence": (MAPS, torch.bool),
+    "blocks": ((len(PARTS), *CELLS), torch.uint8),
+    "attributes": ((3,), torch.long),
+    "kept": ((len(REGIONS),), torch.float32),
+    "brain_ml": ((), torch.float32),
+    "odd": ((), torch.bool),
+}
+
+
+class Pool:
+    """The latest samples on the device; the oldest make room for new ones."""
+
+    def __init__(self, capacity: int, device: str) -> None:
+        self.capacity, self.held, self.next = capacity, 0, 0
+        self.arrays = {
+            key: torch.empty((capacity, *shape), dtype=dtype, device=device)
+            for key, (shape, dtype) in SHAPES.items()
+        }
+        self.names = np.empty((capacity, 3), "U24")
+
+    def add(self, made: dict[str, Any]) -> None:
+        """Take in what `simulate.batch.make` gives, no more samples than the pool has room for."""
+        names = np.asarray(made["names"])
+        added = {
+            **{key: made[key] for key in ("surfaces", "volumes", "evidence", "blocks")},
+            "attributes": torch.from_numpy(dataset.targets(made["brain_ml"], made["kept"])),
+            "kept": torch.from_numpy(made["kept"]),
+            "brain_ml": torch.from_numpy(made["brain_ml"]),
+            "odd": torch.from_numpy(names[:, 0] == "odd"),
+        }
+        start, room = 0, self.capacity - self.next
+        for stop in (min(room, len(names)), len(names)):
+            to = slice(self.next, self.next + stop - start)
+            for key, array in self.arrays.items():
+                array[to].copy_(added[key][start:stop], non_blocking=True)
+            self.names[to] = names[start:stop]
+            self.next, start = to.stop % self.capacity, stop
+        self.held = min(self.capacity, self.held + len(names))
+
+    def draw(self, size: int, rng: np.random.Generator) -> dataset.Batch:
+        """A batch of samples, none of them twice; a copy."""
+        chosen = rng.choice(self.held, size, replace=False)
+        at = torch.from_numpy(chosen).to(self.arrays["volumes"].device, non_blocking=True)
+        return dataset.Batch(
+            **{key: array.index_select(0, at) for key, array in self.arrays.items()}, names=self.names[chosen]
+        )
+
+
+def plan(heads: Path, everyone: bool) -> Iterator[Path]:
+    """Heads to deform, person after person, without end; of people that may be trained on."""
+    people: dict[str, list[Path]] = {}
+    for path in sorted(heads.glob("*.npz")):
+        with np.load(path) as z:
+            person = str(z["person"])
+        if dataset.part_of(person) in (("train", "test") if everyone else ("train",)):
+            people.setdefault(person, []).append(path)
+    if not people:
+        raise ValueError(f"{heads}: no heads of people that may be trained on")
+    for turn in count():
+        for paths in people.values():
+            yield paths[turn % len(paths)]
+
+
+head_of = lru_cache(maxsize=None)(Head.load)
+
+
+def scene(head: Path, seed: int, index: int) -> simulated.Scene:
+    """The `index`-th deformed head."""
+    return simulated.Scene.of(make_instance(head_of(head), np.random.default_rng([seed, 7, index])))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Attempts to make of the `index`-th deformed head."""
+
+    head: Path
+    index: int
+    seed: int
+    each: int
+    mixes: tuple[str, ...]
+    device: str
+
+
+def attempts(task: Task) -> simulated.Made:
+    """What the device makes of one deformed head, with tensors that another process can take over."""
+    rng = np.random.default_rng([task.seed, 8, task.index])
+    mix = MIXES[task.mixes[int(rng.integers(len(task.mixes)))]]
+    found = scene(task.head, task.seed, task.index).to(task.device)
+    made = simulated.make(found, task.each, rng, mix)
+    return {key: value.cpu() if isinstance(value, Tensor) else value for key, value in made.items()}
+
+
+def stream(options: argparse.Namespace) -> Generator[simulated.Made]:
+    """Attempts in the order of their heads, made by processes, a bounded number ahead; without workers made here."""
+    heads = plan(options.fresh, options.everyone)
+    rest = (options.seed, options.each, tuple(options.mixes), options.device)
+    tasks = (Task(head, index, *rest) for index, head in enumerate(heads))
+    if options.workers == 0:
+        yield from map(attempts, tasks)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # found by the processes: each has a core
+    with multiprocessing.get_context("spawn").Pool(
+        options.workers
+    ) as processes:  # torch's: tensors are shared
+        waiting = deque(processes.apply_async(attempts, [task]) for task in islice(tasks, AHEAD))
+        for task in tasks:
+            found = waiting.popleft().get(PATIENCE)
+            waiting.append(processes.apply_async(attempts, [task]))
+            yield found
+
+
+def lay_out(model: DefacingNet) -> None:
+    """Put the 3-D filters into the order in memory in which a GPU learns faster: 42 instead of 53 ms a step of 96."""
+    for module in model.volume.modules():
+        if isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def decay_for(steps: int) -> float:
+    """Of the average of the weights: over about the last twenty-fifth of the training."""
+    return min(0.999, 1 - 25 / max(steps, 50))
+
+
+def described(run: Run, options: argparse.Namespace, samples: int) -> dict[str, Any]:
+    """How a network was trained on fresh attempts, for people to read."""
+    return {
+        "steps": run.optimiser.step_count, "batch": options.batch, "rate": options.rate, "seed": options.seed,
+        "samples": samples, "each": options.each, "round": options.round, "pool": options.pool,
+        "mixes": list(options.mixes), "everyone": options.everyone, "device": options.device,
+    }  # fmt: skip
+
+
+@dataclass
+class Times:
+    """Seconds spent, by kind; on the device where it is waited for."""
+
+    device: str
+    spent: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.monotonic)
+
+    def mark(self, kind: str, *, wait: bool = False) -> None:
+        """What went by since the last mark was spent on this."""
+        if wait and self.device != "cpu":
+            torch.cuda.synchronize()
+        now = time.monotonic()
+        self.spent[kind] = self.spent.get(kind, 0.0) + now - self.last
+        self.last = now
+
+
+class Making:
+    """Scenes become samples in the pool."""
+
+    def __init__(self, options: argparse.Namespace, times: Times) -> None:
+        self.options, self.times, self.index = options, times, 0
+        self.pool = Pool(options.pool, options.device)
+        self.stream = stream(options)
+
+    @property
+    def samples(self) -> int:
+        """Made so far."""
+        return self.index * int(self.options.each)
+
+    def add(self, *, timed: bool) -> None:
+        """Take in the attempts made of the next head."""
+        self.times.mark("rest")
+        found = next(self.stream)
+        self.times.mark("wait")
+        self.pool.add(found)
+        self.index += 1
+        self.times.mark("add", wait=timed)
+
+
+def learn(run: Run, options: argparse.Namespace, weights: Path) -> int:
+    """All steps; the averaged weights are in `weights` every so often and at the end. How many samples were made."""
+    began = time.monotonic()
+    times = Times(options.device)
+    making = Making(options, times)
+    while making.pool.held < max(options.least, options.batch):
+        making.add(timed=True)
+    log.info("%d samples to begin with, %.0f s", making.samples, time.monotonic() - began)
+    times.spent.clear()
+    progress = Progress(run, options, making, times, began)
+    run.model.train()
+    try:
+        while not progress.over():
+            making.add(timed=progress.timed)
+            for _ in range(options.round):
+                rng = np.random.default_rng([options.seed, 9, run.optimiser.step_count])
+                found = run.step(dataset.vary(making.pool.draw(options.batch, rng), rng))
+                times.mark("step", wait=progress.timed)
+                progress.after(found)
+                if run.optimiser.step_count % SAVE_EVERY == 0:
+                    save(run, options, making.samples, weights)
+    finally:
+        making.stream.close()
+        save(run, options, making.samples, weights)
+    return making.samples
+
+
+def save(run: Run, options: argparse.Namespace, samples: int, weights: Path) -> None:
+    """Write the averaged weights."""
+    values = {key: value.cpu().contiguous() for key, value in run.average.values.items()}
+    data = {"fresh": described(run, options, samples)}
+    checkpoint.save_weights(asdict(run.model.config), values, data, weights)
+
+
+@dataclass
+class Progress:
+    """What is told of a training under way, and whether the rest of it fits into the time."""
+
+    run: Run
+    options: argparse.Namespace
+    making: Making
+    times: Times
+    began: float
+    shown: tuple[float, int, int] = (0.0, 0, 0)  # when, step and samples of the last line
+    judged: tuple[float, int] = (0.0, 0)  # when and at which step the rate was looked at last
+
+    def __post_init__(self) -> None:
+        self.shown = (time.monotonic(), 0, self.making.samples)
+
+    @property
+    def timed(self) -> bool:
+        """Is the device waited for after every part?"""
+        return self.run.optimiser.step_count < TIMED
+
+    def over(self) -> bool:
+        """Are all steps done, or is the time up?"""
+        late = self.options.seconds is not None and self.left() <= 0
+        if late:
+            log.info("time is up")
+        return late or self.run.optimiser.step_count >= self.run.optimiser.steps
+
+    def left(self) -> float:
+        """Seconds for further steps."""
+        return float(self.began + self.options.seconds - RESERVE - time.monotonic())
+
+    def after(self, found: dict[str, Tensor]) -> None:
+        """Of a step: log, and lower the number of steps where they do not fit."""
+        step = self.run.optimiser.step_count
+        if step % LOG_EVERY == 0:
+            self.show(found)
+        if step == TIMED:
+            self.judged = (time.monotonic(), step)
+        elif step % JUDGED == 0 and self.options.seconds is not None:
+            self.fit(step)
+
+    def fit(self, step: int) -> None:
+        """As many steps as fit at the rate since the last look, but no more than asked for."""
+        now = time.monotonic()
+        rate = (step - self.judged[1]) / (now - self.judged[0])
+        self.judged = (now, step)
+        fits = min(self.options.steps, step + max(0, int(0.98 * rate * self.left())))
+        if fits != self.run.optimiser.steps:
+            log.info("%.2f steps/s: %d steps", rate, fits)
+            self.run.optimiser.steps = fits
+            self.run.average.decay = decay_for(fits)
+
+    def show(self, found: dict[str, Tensor]) -> None:
+        """A line of how it goes."""
+        losses = " ".join(f"{key} {value:.3f}" for key, value in zip(found, self.listed(found), strict=True))
+        now, step, samples = time.monotonic(), self.run.optimiser.step_count, self.making.samples
+        span, steps, more = (b - a for a, b in zip(self.shown, (now, step, samples), strict=True))
+        spent = " ".join(f"{kind} {seconds:.1f}" for kind, seconds in self.times.spent.items())
+        memory = 0.0 if self.options.device == "cpu" else torch.cuda.max_memory_allocated() / 2**30
+        log.info(
+            "step %d/%d %s | %.2f steps/s %.0f views/s %.0f new/s | s: %s | pool %d, %.1f GiB, %.0f s",
+            step, self.run.optimiser.steps, losses, steps / span, steps * self.options.batch / span, more / span,
+            spent, self.making.pool.held, memory, now - self.began,
+        )  # fmt: skip
+        self.shown = (now, step, samples)
+        self.times.spent.clear()
+
+    @staticmethod
+    def listed(found: dict[str, Tensor]) -> list[float]:
+        """All losses in one copy from the device."""
+        return [float(v) for v in torch.stack(list(found.values())).tolist()]

@@ -1,0 +1,203 @@
+"""Training on attempts made meanwhile: what is kept, what is drawn, what is left when it ends."""
+
+import argparse
+import multiprocessing
+from dataclasses import asdict
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from inference import checkpoint, dataset, fresh, train
+from inference.checkpoint import CheckpointError
+from inference.model import DefacingNet
+from inference.optimiser import Optimiser
+from inference.simulate.mix import MIXES
+from tests.heads import simple_head
+from tests.test_predict import SMALL
+
+
+def made(count, first=0):
+    """`count` samples that carry their number in every array."""
+    number = torch.arange(first, first + count)
+    like = {
+        key: number.view(-1, *[1] * len(fresh.SHAPES[key][0])).expand(count, *fresh.SHAPES[key][0])
+        for key in ("surfaces", "volumes", "evidence", "blocks")
+    }
+    names = np.array([["odd" if n % 5 == 4 else "plane", "zero", "T1w"] for n in number])
+    brain_ml = np.where(names[:, 0] == "odd", np.nan, number.numpy()).astype(np.float32)
+    return {
+        **{key: value.to(fresh.SHAPES[key][1]) for key, value in like.items()},
+        "brain_ml": brain_ml, "kept": np.full((count, 5), np.nan, np.float32), "names": names,
+    }  # fmt: skip
+
+
+def test_the_pool_keeps_the_latest_samples_and_draws_none_twice():
+    pool = fresh.Pool(10, "cpu")
+    rng = np.random.default_rng(0)
+    pool.add(made(4))
+    assert sorted(pool.draw(4, rng).volumes[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
+    pool.add(made(4, 4))
+    pool.add(made(4, 8))  # over the end
+    batch = pool.draw(10, rng)
+    numbers = batch.volumes[:, 0, 0, 0]
+    assert sorted(numbers.tolist()) == list(range(2, 12))
+    for key in ("surfaces", "blocks"):
+        assert torch.equal(getattr(batch, key).flatten(1)[:, -1], numbers)
+    assert torch.equal(batch.odd, numbers % 5 == 4)
+    assert ((batch.names[:, 0] == "odd") == batch.odd.numpy()).all()
+    assert torch.equal(batch.brain_ml[~batch.odd], numbers[~batch.odd].float())
+    assert (batch.attributes[batch.odd] == -1).all()
+    assert batch.attributes[~batch.odd][:, 2].tolist() == [
+        int(n > 1) if n not in (1,) else -1 for n in numbers[~batch.odd].tolist()
+    ]
+    batch.volumes.zero_()
+    assert pool.arrays["volumes"].any(), "a copy"
+
+
+@pytest.fixture
+def heads(tmp_path):
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    for name, person in (
+        ("a1", "a"),
+        ("a2", "a"),
+        ("b", "b"),
+        ("c", dataset.CALIBRATION[0]),
+        ("t", dataset.TEST[0]),
+    ):
+        np.savez(folder / f"{name}.npz", person=person)
+    return folder
+
+
+def test_heads_take_turns_by_person_and_people_left_out_have_none(heads):
+    assert [p.stem for p in islice(fresh.plan(heads, False), 6)] == ["a1", "b", "a2", "b", "a1", "b"]
+    assert [p.stem for p in islice(fresh.plan(heads, True), 4)] == ["a1", "b", "t", "a2"]
+    for path in heads.glob("[ab]*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no heads"):
+        next(fresh.plan(heads, False))
+
+
+def options(heads, out, **changes):
+    sizes = {**asdict(SMALL), "both_ways": False, "fine": True}
+    values = {
+        "data": heads.parent / "none", "out": out, "fresh": heads, "steps": 6, "seconds": None, "mixes": list(MIXES),
+        "workers": 0, "each": 5, "pool": 12, "least": 8, "round": 2, "weights_only": True, "batch": 4, "rate": 1e-3,
+        "seed": 1, "threads": 1, "device": "cpu", "everyone": False, "start": None, "average": None, "config": sizes,
+    }  # fmt: skip
+    return argparse.Namespace(**{**values, **changes})
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Scenes that are their number, samples of noise; the indices and mixes that were asked for."""
+    asked = []
+
+    class Scene(int):
+        def to(self, device):
+            return self
+
+    def make(scene, count, rng, mix):
+        asked.append((int(scene), mix))
+        noise = made(count, count * scene)
+        for key in ("surfaces", "volumes"):
+            noise[key] = torch.from_numpy(rng.integers(0, 256, noise[key].shape, np.uint8))
+        return noise
+
+    monkeypatch.setattr(fresh, "scene", lambda head, seed, index: Scene(index))
+    monkeypatch.setattr(fresh.simulated, "make", make)
+    return asked
+
+
+def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp_path, stand_in, monkeypatch):
+    out = tmp_path / "net.onnx"
+    train.train(options(heads, out))
+    assert [index for index, _ in stand_in] == list(range(5)), "two to begin with, one every two steps"
+    assert not out.exists()
+    weights = tmp_path / "net.weights.pt"
+    network, known = checkpoint.load_network(weights)
+    assert network.config.fine
+    assert not network.config.both_ways
+    assert known["fresh"]["steps"] == 6
+    assert known["fresh"]["samples"] == 25
+    with pytest.raises(CheckpointError, match="no facts"):
+        checkpoint.load_for_training(weights)
+    train.train(options(heads, tmp_path / "again.onnx"))
+    again = checkpoint.load_network(tmp_path / "again.weights.pt")[0]
+    for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, other), "the seed decides"
+
+
+def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
+    heads, tmp_path, stand_in, monkeypatch
+):
+    monkeypatch.setattr(fresh, "TIMED", 1)
+    monkeypatch.setattr(fresh, "JUDGED", 2)
+    out = tmp_path / "net.onnx"
+    train.train(options(heads, out, steps=100000, seconds=fresh.RESERVE + 1.5))
+    steps = checkpoint.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"]
+    assert 2 <= steps < 1000
+    broken = tmp_path / "broken.onnx"
+
+    def fail(*_):
+        if len(stand_in) > 3:
+            raise RuntimeError("no more")
+        return kept(*_)
+
+    stand_in.clear()
+    kept = fresh.simulated.make
+    monkeypatch.setattr(fresh.simulated, "make", fail)
+    with pytest.raises(RuntimeError, match="no more"):
+        train.train(options(heads, broken))
+    assert checkpoint.load_network(broken.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
+
+
+def test_processes_make_attempts_in_order_and_are_gone_after(tmp_path):
+    simple_head("one", "somebody").save(tmp_path / "one.npz")
+    asked = options(tmp_path, tmp_path / "net.onnx", workers=1, each=2)
+    stream = fresh.stream(asked)
+    found = [next(stream) for _ in range(2)]
+    stream.close()
+    assert not multiprocessing.active_children()
+    here = fresh.attempts(fresh.Task(tmp_path / "one.npz", 1, 1, 2, tuple(MIXES), "cpu"))
+    assert torch.equal(found[1]["volumes"], here["volumes"])
+    assert not torch.equal(found[0]["volumes"], here["volumes"])
+
+
+def test_an_average_that_warms_up_forgets_the_beginning():
+    model = torch.nn.Linear(2, 2)
+    cold, warm = train.Average(model, 0.999), train.Average(model, 0.999, warm=True)
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight += 1
+    for _ in range(30):
+        cold.update(model)
+        warm.update(model)
+    assert (cold.values["weight"] - start).max() < 0.05
+    assert (warm.values["weight"] - start).min() > 0.9
+
+
+def test_weights_of_other_sizes_are_refused(tmp_path):
+    path = tmp_path / "x.weights.pt"
+    network = DefacingNet(SMALL)
+    checkpoint.save_weights(asdict(SMALL), network.state_dict(), {}, path)
+    changed, known = checkpoint.load_network(path, both_ways=False)
+    assert known == {}
+    assert not changed.config.both_ways
+    with pytest.raises(CheckpointError, match="cannot become"):
+        checkpoint.load_network(path, stem=2)
+    path.write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"x\.weights\.pt"):
+        checkpoint.load_network(path)
+
+
+def test_laying_out_the_filters_leaves_the_weights_as_they_are():
+    network = DefacingNet(SMALL)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fresh.lay_out(network)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert network.volume.enter[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    Optimiser(network, 1e-3, 10)
