@@ -14,8 +14,8 @@ from torch import Tensor
 from inference import truth
 from inference.mirror import SWAPPED_REGIONS, mirrored, mirrored_views
 from inference.projections.frame import SHAPE
-from inference.projections.network import NetworkInput
-from inference.simulate.sample import POOL, by_region
+from inference.projections.network import POOL, NetworkInput
+from inference.simulate.sample import by_region
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
 CALIBRATION = ("head04", "synthseg_12", "synthseg_13", "synthseg_06")

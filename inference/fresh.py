@@ -24,13 +24,12 @@ from torch import Tensor, multiprocessing, nn
 
 from inference import checkpoint, dataset
 from inference.projections.frame import SHAPE
-from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
+from inference.projections.network import CELLS, LAYERS, POOL, SIDE, SURFACES
 from inference.simulate import batch as simulated
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.mix import MIXES
 from inference.simulate.parts import PARTS
-from inference.simulate.sample import POOL
 
 if TYPE_CHECKING:
     from inference.model import DefacingNet

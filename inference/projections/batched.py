@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from inference.projections.frame import MARGIN_MM, SHAPE, UPPER_HEAD_MM, VOXEL_MM
-from inference.projections.network import BYTES_PER_MEDIAN, GAMMA, LAYERS, PEELS_MM, SIDE, SURFACES
+from inference.projections.network import BYTES_PER_MEDIAN, GAMMA, LAYERS, PEELS_MM, POOL, SIDE, SURFACES
 
 Corner = tuple[int, int, int]
 View = tuple[slice, slice, slice]
@@ -27,7 +27,6 @@ SEED_BLOCK = 4  # cells; divides the grid
 ROUNDS = 6  # connected things looked at for the largest
 SPANS = (1, 2, 4)  # cells that a flood goes at once, each twice the one before; more takes longer for a head
 SWEEPS = 2  # between two looks whether a flood has ended
-POOL = 8  # as simulate.sample.POOL
 # How each view turns (B, x, y, z): flipped axes, then the order (away from the viewer, row, column).
 _TURNS = {
     "front": ((2, 3), (2, 3, 1)),

@@ -21,6 +21,7 @@ RENDER_VERSION = "1"
 SURFACES = ("front", "back", "left", "right", "top", "bottom")
 SIDE = 80  # every projection is SIDE x SIDE, smaller ones are padded at the end
 LAYERS = 6
+POOL = 8  # evidence maps of surface views are coarser than the views by this factor
 PEELS_MM = ((0, 3), (3, 6), (6, 9), (9, 12), (12, 18))
 PACK_SPAN = 12
 # First slices of the packs.

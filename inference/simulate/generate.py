@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from inference.projections.frame import SHAPE
-from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
+from inference.projections.network import CELLS, LAYERS, POOL, SIDE, SURFACES
 from inference.simulate.contrast import CONTRASTS
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.mix import MIXES
 from inference.simulate.odd import odd_sample
 from inference.simulate.parts import PARTS
-from inference.simulate.sample import POOL, simulate
+from inference.simulate.sample import simulate
 
 ODD_EVERY = 12  # one sample in so many is not a defaced head
 

@@ -12,6 +12,7 @@ from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, 
 from inference.projections.network import (
     CELL,
     CELLS,
+    POOL,
     SIDE,
     SURFACES,
     NetworkInput,
@@ -26,7 +27,6 @@ from inference.simulate.mix import USUAL, Mix
 from inference.simulate.parts import FULL_SURFACE
 
 VOXEL_ML = VOXEL_MM**3 / 1000
-POOL = 8  # evidence maps of surface views are coarser than the views by this factor
 
 
 @dataclass(frozen=True)
