@@ -1,8 +1,8 @@
 """A trained network as files: weights with config, class order, projection version and a hash, for training and for use.
 
 `NAME.pt` is for training on; `NAME.onnx` is what the application runs: it looks at a head both ways or one way, as its
-config says, its convolutions have 8 bits, its metadata has the same facts. `NAME.weights.pt` is what a training without
-anybody to calibrate on leaves: config and weights, no facts.
+config says, its convolutions have 8 bits, its metadata has the same facts. `NAME.weights.pt` is what a training on fresh
+attempts leaves: config and weights, no facts.
 """
 
 from __future__ import annotations
@@ -85,6 +85,14 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def origin(start: Path | None, average: Path | None) -> dict[str, str | None]:
+    """Hashes of the weights that a training begins with."""
+    return {
+        "trained_on_from": file_hash(start)[:16] if start else None,
+        "averaged_with": file_hash(average)[:16] if average else None,
+    }
+
+
 def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[NetworkInput]) -> None:
     """Write `path` (.onnx) and its training twin (.pt), each whole or not at all; both of weights rounded to 16 bits.
 
@@ -95,7 +103,10 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
 
     path.parent.mkdir(parents=True, exist_ok=True)
     twin = path.with_suffix(".pt")
-    model = rounded(model)
+    try:
+        model = rounded(model)
+    except ValueError as error:
+        raise CheckpointError(path, str(error)) from error
     weights = {key: narrow(value) for key, value in model.state_dict().items()}
     with TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
         plain, small, training = (Path(folder) / name for name in ("plain.onnx", "small.onnx", "twin.pt"))
@@ -199,6 +210,11 @@ def load_network(path: Path, **changes: Any) -> tuple[DefacingNet, dict[str, Any
 
     stored = stored_in(path)
     known = Facts.parse(stored["facts"], path) if "facts" in stored else None
+    if known is None and stored.get("render_version") != RENDER_VERSION:
+        made_for = stored.get("render_version")
+        raise CheckpointError(
+            path, f"made for projections {made_for}, this software renders {RENDER_VERSION}"
+        )
     network = network_of(known.config if known else stored["config"], stored["weights"], path)
     data = known.data if known else stored.get("data", {})
     if not changes:
@@ -216,7 +232,13 @@ def save_weights(
     import torch
 
     part = path.with_suffix(".part")
-    torch.save({"config": dict(config), "weights": dict(weights), "data": dict(data)}, part)
+    stored = {
+        "config": dict(config),
+        "weights": dict(weights),
+        "data": dict(data),
+        "render_version": RENDER_VERSION,
+    }
+    torch.save(stored, part)
     part.replace(path)
 
 

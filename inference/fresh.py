@@ -1,7 +1,7 @@
 """Training on attempts that are made while the network learns: no two are alike, so nothing can be learnt by heart.
 
-Processes deform heads (`simulate.instance`) and make attempts of each on the device (`simulate.batch`); it keeps the latest
-of them in a ring, from which the batches are drawn. The seed decides what is made and in which order.
+Processes deform heads (`simulate.instance`) and make attempts of each on a CPU or with CUDA (`simulate.batch`). The latest
+of them are kept in a ring, from which the batches are drawn. The seed decides what is made and in which order.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from inference.simulate import batch as simulated
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.mix import MIXES
+from inference.simulate.on_device import Scene
 from inference.simulate.parts import PARTS
 
 if TYPE_CHECKING:
@@ -95,16 +96,24 @@ class Pool:
         )
 
 
-def plan(heads: Path, everyone: bool) -> Iterator[Path]:
-    """Heads to deform, person after person, without end; of people that may be trained on."""
+def people_in(heads: Path, everyone: bool) -> dict[str, list[Path]]:
+    """The prepared heads of every person that may be trained on."""
     people: dict[str, list[Path]] = {}
     for path in sorted(heads.glob("*.npz")):
+        if ".part" in path.name:  # one being written
+            continue
         with np.load(path) as z:
             person = str(z["person"])
         if dataset.part_of(person) in (("train", "test") if everyone else ("train",)):
             people.setdefault(person, []).append(path)
     if not people:
         raise ValueError(f"{heads}: no heads of people that may be trained on")
+    return people
+
+
+def plan(heads: Path, everyone: bool) -> Iterator[Path]:
+    """Heads to deform, person after person, without end."""
+    people = people_in(heads, everyone)
     for turn in count():
         for paths in people.values():
             yield paths[turn % len(paths)]
@@ -113,9 +122,9 @@ def plan(heads: Path, everyone: bool) -> Iterator[Path]:
 head_of = lru_cache(maxsize=None)(Head.load)
 
 
-def scene(head: Path, seed: int, index: int) -> simulated.Scene:
+def scene(head: Path, seed: int, index: int) -> Scene:
     """The `index`-th deformed head."""
-    return simulated.Scene.of(make_instance(head_of(head), np.random.default_rng([seed, 7, index])))
+    return Scene.of(make_instance(head_of(head), np.random.default_rng([seed, 7, index])))
 
 
 @dataclass(frozen=True)
@@ -148,12 +157,14 @@ def stream(options: argparse.Namespace) -> Generator[simulated.Made]:
         yield from map(attempts, tasks)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # found by the processes: each has a core
-    with multiprocessing.get_context("spawn").Pool(
-        options.workers
-    ) as processes:  # torch's: tensors are shared
+    context = multiprocessing.get_context("spawn")  # torch hands tensors over in shared memory
+    with context.Pool(options.workers) as processes:
         waiting = deque(processes.apply_async(attempts, [task]) for task in islice(tasks, AHEAD))
         for task in tasks:
-            found = waiting.popleft().get(PATIENCE)
+            try:
+                found = waiting.popleft().get(PATIENCE)
+            except multiprocessing.TimeoutError as error:
+                raise RuntimeError(f"no attempts for {PATIENCE} s: has a process died?") from error
             waiting.append(processes.apply_async(attempts, [task]))
             yield found
 
@@ -176,6 +187,7 @@ def described(run: Run, options: argparse.Namespace, samples: int) -> dict[str, 
         "steps": run.optimiser.step_count, "batch": options.batch, "rate": options.rate, "seed": options.seed,
         "samples": samples, "each": options.each, "round": options.round, "pool": options.pool,
         "mixes": list(options.mixes), "everyone": options.everyone, "device": options.device,
+        "people": sorted(people_in(options.fresh, options.everyone)), **checkpoint.origin(options.start, options.average),
     }  # fmt: skip
 
 
@@ -197,7 +209,7 @@ class Times:
 
 
 class Making:
-    """Scenes become samples in the pool."""
+    """Attempts of one head after another are taken into the pool."""
 
     def __init__(self, options: argparse.Namespace, times: Times) -> None:
         self.options, self.times, self.index = options, times, 0

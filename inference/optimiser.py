@@ -44,6 +44,12 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """Its gradient, which it must have: those of one shape move together."""
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 class Muon:
     """Muon for matrices that share the memory of parameters; those of one shape are moved together."""
 
@@ -58,7 +64,7 @@ class Muon:
     def step(self, rate: float) -> None:
         """Move the matrices along the gradients of their parameters."""
         for group, momentum in zip(self.groups, self.momenta, strict=True):
-            gradients = torch.stack([as_matrix(p.grad, p) for p, _ in group if p.grad is not None])
+            gradients = torch.stack([as_matrix(gradient_of(p), p) for p, _ in group])
             momentum.lerp_(gradients, 1 - MOMENTUM)
             moves = orthogonal(gradients.lerp(momentum, MOMENTUM)).float()
             matrices = [matrix for _, matrix in group]

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from inference import checkpoint, dataset
+from inference.losses import joint_loss
 from inference.mirror import looks
 from inference.model import DefacingNet
 from inference.projections.network import NetworkInput
 from inference.storage import load_inputs
-from inference.train import calibrate, joint_loss
+from inference.train import calibrate
 
 LEAST_TRAIN, LEAST_CALIBRATION = 20, 20
 HOLD, HOLD_JOINT = 0.3, 0.01  # weights of staying near what the network said before: of regions, of classes
@@ -86,6 +87,7 @@ def retrain(
     parts = {"train": train, "calibration": calibration_part}
     before = judged(logits(model, parts["calibration"], facts.calibration), parts["calibration"].attributes)
     learn(model, train, facts.calibration, work, epochs=epochs, seed=seed)
+    model = checkpoint.rounded(model)
     calibration = facts.calibration
     if len(parts["calibration"].attributes) >= LEAST_CALIBRATION:
         raw = logits(model, parts["calibration"], None)

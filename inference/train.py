@@ -1,6 +1,7 @@
 """Train the network on simulated defacings: `python -m inference.train DATA OUT`. Seeded, resumable, no Django.
 
-With `--fresh HEADS` it learns from attempts that are made meanwhile (`inference.fresh`); DATA is then only calibrated on.
+With `--fresh HEADS` it learns from attempts that are made meanwhile (`inference.fresh`); DATA is then only calibrated on,
+and who is interrupted goes on from the weights left, under a new schedule.
 """
 
 from __future__ import annotations
@@ -21,62 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
 
-from inference import checkpoint, dataset, fresh
+from inference import checkpoint, dataset, fresh, training_options
+from inference.losses import joint_loss, losses
 from inference.mirror import looking
 from inference.model import DefacingNet, ModelConfig
 from inference.optimiser import Optimiser
-from inference.simulate.mix import MIXES
 
 log = logging.getLogger("train")
 SAVE_EVERY = 100  # steps
-BLOCKS_WEIGHT = 15.0  # nearly all blocks are empty: their mean says little about those that matter
-CLASS_WEIGHTS = {(0, 0): 0.8, (1, 0): 1.2, (0, 1): 0.9, (1, 1): 1.3}  # (face, brain): rare classes count more
-
-
-def joint_loss(logits: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of what is known of (face, ears, brain), (N,); ambiguous answers are summed out.
-
-    logits (N, 8), attributes (N, 3) of 0, 1, -1. Also the weight of each sample, (N,).
-    """
-    index = torch.arange(8, device=logits.device)
-    combinations = torch.stack([index & 1, index >> 1 & 1, index >> 2 & 1], dim=1)
-    fits = ((attributes[:, None] == combinations[None]) | (attributes[:, None] == -1)).all(dim=2)
-    log_p = logits.float().log_softmax(dim=1).masked_fill(~fits, -torch.inf)
-    weights = torch.ones(len(logits), device=logits.device)
-    for (face, brain), weight in CLASS_WEIGHTS.items():
-        weights = weights.masked_fill((attributes[:, 0] == face) & (attributes[:, 2] == brain), weight)
-    return -log_p.logsumexp(dim=1), weights
-
-
-def mean_of(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean of those that count; the rest must be finite."""
-    return (values * counted).sum() / counted.sum().clamp(min=1)
-
-
-def losses(out: dict[str, Tensor], batch: dataset.Batch) -> dict[str, Tensor]:
-    """Each part of the loss, a mean over the samples that it concerns; nothing here waits for the device."""
-    real = ~batch.odd
-    nll, weights = joint_loss(out["joint"], batch.attributes)
-    bce = nn.functional.binary_cross_entropy_with_logits
-
-    def drawn(key: str, truth: Tensor, positive: float) -> Tensor:
-        """(N,) how far the maps are off, those of every sample on average."""
-        maps = out[key].float()
-        return bce(maps, truth, pos_weight=maps.new_full((), positive), reduction="none").flatten(1).mean(1)
-
-    seen = real[:, None] & ~batch.kept.isnan()
-    regions = bce(out["regions"].float(), batch.kept.nan_to_num().clamp(0, 1), reduction="none")
-    amount = nn.functional.smooth_l1_loss(
-        out["amount"].float(), torch.log1p(batch.brain_ml.nan_to_num()), reduction="none"
-    )
-    return {
-        "joint": mean_of(nll * weights, real),
-        "regions": 0.4 * mean_of(regions, seen),
-        "amount": 0.3 * mean_of(amount, real),
-        "valid": 0.3 * bce(out["valid"].float(), real.float()),
-        "evidence": 0.5 * mean_of(drawn("evidence", batch.evidence.float(), 3.0), real),
-        "blocks": BLOCKS_WEIGHT * mean_of(drawn("blocks", batch.blocks.float() / 255, 2.0), real),
-    }
 
 
 class Average:
@@ -150,8 +103,13 @@ def begin(options: argparse.Namespace) -> DefacingNet:
     else:
         model = checkpoint.load_network(options.start, **options.config)[0]
     if options.average:
+        other = checkpoint.load_network(options.average, **options.config)[0]
+        if other.config != model.config:
+            raise checkpoint.CheckpointError(
+                options.average, "has other sizes than the weights to begin with"
+            )
         between = Average(model, decay=0.5)
-        between.update(checkpoint.load_network(options.average, **options.config)[0])
+        between.update(other)
         model.load_state_dict(between.values)
     model = model.to(options.device)
     model.surfaces.to(memory_format=torch.channels_last)
@@ -175,11 +133,15 @@ class Run:
         model = begin(options)
         optimiser = Optimiser(model, options.rate, steps)
         run = cls(model, optimiser, Average(model), options.out.with_suffix(".state"))
-        if run.state.exists():
-            saved = torch.load(run.state, weights_only=True)
-            model.load_state_dict(saved["model"])
-            optimiser.load_state_dict(saved["optimiser"])
-            run.average.values, run.epoch, run.batch = saved["average"], saved["epoch"], saved["batch"]
+        if options.epochs and run.state.exists():
+            try:
+                saved = torch.load(run.state, weights_only=True)
+                model.load_state_dict(saved["model"])
+                optimiser.load_state_dict(saved["optimiser"])
+                run.average.values, run.epoch, run.batch = saved["average"], saved["epoch"], saved["batch"]
+            except (OSError, RuntimeError, TypeError, KeyError, ValueError) as error:
+                reason = "is not of this training; remove it to begin anew"
+                raise checkpoint.CheckpointError(run.state, reason) from error
         return run
 
     def save(self) -> None:
@@ -320,6 +282,7 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
     if rank == 0:
         known = checkpoint.load_network(options.start)[1] if options.start and not options.epochs else {}
         finish(run.averaged(), parts, samples if options.epochs else 0, options, known.get("fresh"))
+        run.state.unlink(missing_ok=True)
     if meeting is not None:
         distributed.destroy_process_group()
 
@@ -335,76 +298,25 @@ def finish(
     model = checkpoint.rounded(model)
     result = outputs(model, parts["calibration"])
     real = ~result["odd"]
+    people = {part: sorted({s.person for s in chosen}) for part, chosen in parts.items()}
+    if made:
+        people = {**people, "train": made["people"], "test": sorted({*people["test"]} - {*made["people"]})}
     calibration = calibrate(result["joint"][real], result["attributes"][real])
     facts = checkpoint.Facts(
         config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
-              "trained_on_from": checkpoint.file_hash(options.start)[:16] if options.start else None,
-              "averaged_with": checkpoint.file_hash(options.average)[:16] if options.average else None,
-              "fresh": made, "processes": options.processes, "without": sorted(options.without),
-              "people": {k: sorted({s.person for s in v}) for k, v in parts.items()}, "epochs": options.epochs},
+              **checkpoint.origin(options.start, options.average), "fresh": made, "without": sorted(options.without),
+              "people": people, **({} if made else {"processes": options.processes, "epochs": options.epochs})},
         metrics={"calibration_people": accuracy(result)},
     )  # fmt: skip
     checkpoint.save(model, facts, options.out, dataset.examples(parts["calibration"]))
     log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
 
 
-def config_values(texts: list[str]) -> dict[str, Any]:
-    """From NAME=VALUE, values in JSON."""
-    return {name: json.loads(value) for name, value in (text.split("=", 1) for text in texts)}
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "out", type=Path, help="NAME.onnx; NAME.pt and, while it runs, NAME.state lie beside it"
-    )
-    parser.add_argument(
-        "--start", type=Path, help="weights (NAME.pt or NAME.weights.pt) to train on from; else from nothing"
-    )
-    parser.add_argument(
-        "--average", type=Path, help="weights trained on from those of --start: begin half way between both"
-    )
-    parser.add_argument(
-        "--epochs", type=int, default=6, help="0: only calibrate and write what it begins with"
-    )
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--check-every", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--without", nargs="+", default=(), metavar="NAME",
-        help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
-    )  # fmt: skip
-    parser.add_argument("--everyone", action="store_true", help="train on the test people too")
-    parser.add_argument(
-        "--config", nargs="+", default=[], metavar="NAME=VALUE",
-        help="sizes of the network, values in JSON; one that is begun with --start can only grow",
-    )  # fmt: skip
-    among = parser.add_argument_group("fresh attempts, made while the network learns from them")
-    among.add_argument("--fresh", type=Path, metavar="HEADS", help="folder of prepared heads")
-    among.add_argument("--steps", type=int, default=10000)
-    among.add_argument("--seconds", type=float, help="make it fewer steps if so many do not fit in this time")
-    among.add_argument("--mixes", nargs="+", choices=list(MIXES), default=["usual"])
-    among.add_argument("--workers", type=int, default=14, help="processes that deform heads")
-    among.add_argument("--each", type=int, default=24, help="samples of a deformed head")
-    among.add_argument("--pool", type=int, default=60000, help="samples that are kept to draw from")
-    among.add_argument("--least", type=int, default=480, help="samples without which no step is made")
-    among.add_argument("--round", type=int, default=1, help="steps for every deformed head")
-    among.add_argument("--weights-only", action="store_true", help="calibrate later, elsewhere")
-    options = parser.parse_args()
-    options.config = config_values(options.config)
-    if options.fresh and (options.without or not options.least <= options.pool):
-        parser.error("--fresh goes without --without, and --least must fit into --pool")
-    if options.average and not options.start:
-        parser.error("--average needs --start: half way between which two?")
-    train(options)
+    train(training_options.parsed(__doc__))
 
 
 if __name__ == "__main__":

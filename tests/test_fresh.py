@@ -136,7 +136,7 @@ def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
     monkeypatch.setattr(fresh, "TIMED", 1)
     monkeypatch.setattr(fresh, "JUDGED", 2)
     out = tmp_path / "net.onnx"
-    train.train(options(heads, out, steps=100000, seconds=fresh.RESERVE + 1.5))
+    train.train(options(heads, out, steps=100000, seconds=fresh.RESERVE + 6))
     steps = checkpoint.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"]
     assert 2 <= steps < 1000
     broken = tmp_path / "broken.onnx"

@@ -20,6 +20,7 @@ from inference.evaluate import (
     choose_policy,
     risk_coverage,
 )
+from inference.losses import joint_loss, losses
 from inference.model import DefacingNet
 from inference.optimiser import DECAY, Optimiser
 from inference.predict import Classifier
@@ -32,9 +33,9 @@ from tests.test_predict import SMALL
 
 def test_an_ambiguous_answer_is_summed_out_of_the_likelihood():
     logits = torch.log(torch.tensor([[0.1, 0.2, 0.05, 0.15, 0.1, 0.2, 0.05, 0.15]]))
-    known, _ = train.joint_loss(logits, torch.tensor([[1, 0, 1]]))
-    half, _ = train.joint_loss(logits, torch.tensor([[1, -1, 1]]))
-    nothing, _ = train.joint_loss(logits, torch.tensor([[-1, -1, -1]]))
+    known, _ = joint_loss(logits, torch.tensor([[1, 0, 1]]))
+    half, _ = joint_loss(logits, torch.tensor([[1, -1, 1]]))
+    nothing, _ = joint_loss(logits, torch.tensor([[-1, -1, -1]]))
     assert known.item() == pytest.approx(-np.log(0.2), abs=1e-5)
     assert half.item() == pytest.approx(-np.log(0.35), abs=1e-5)
     assert nothing.item() == pytest.approx(0, abs=1e-5)
@@ -133,12 +134,12 @@ def test_what_is_no_head_teaches_only_that_it_is_none(shard_folder):
     torch.manual_seed(0)
     network = DefacingNet(SMALL)
     out = network(batch.surfaces, batch.volumes)
-    found = train.losses(out, batch)
+    found = losses(out, batch)
     assert all(torch.isfinite(v) for v in found.values())
     real = ~batch.odd
     assert 0 < real.sum() < 12
     heads = dataset.Batch(**{k: v[real.numpy()] if k == "names" else v[real] for k, v in vars(batch).items()})
-    alone = train.losses({k: v[real] for k, v in out.items()}, heads)
+    alone = losses({k: v[real] for k, v in out.items()}, heads)
     for key in alone.keys() - {"valid"}:
         torch.testing.assert_close(found[key], alone[key])
     torch.stack(list(found.values())).sum().backward()
