@@ -88,10 +88,16 @@ def moved(rng: np.random.Generator) -> NDArray[np.float64]:
     return gross(rng) if rng.random() < 0.15 else perturbation(rng, severity(rng))
 
 
+def template_choices(rng: np.random.Generator) -> tuple[str, NDArray[np.float64], float]:
+    """(mask, misplacement, mm that it is too wide) of a template mask."""
+    kind = "ears" if rng.random() < 0.35 else "face"
+    return kind, moved(rng), float(rng.normal(3, 11))
+
+
 def template_mask(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """pydeface, fsl_deface, spm_deface and niimath: a mask of the average head laid on by a registration."""
-    kind = "ears" if rng.random() < 0.35 else "face"
-    matrix = instance.to_template @ moved(rng)
+    kind, off, wider = template_choices(rng)
+    matrix = instance.to_template @ off
     matrix = np.diag([1 / TEMPLATE_STEP] * 3 + [1.0]) @ matrix
     distance = ndi.affine_transform(
         template_distance(kind),
@@ -101,72 +107,98 @@ def template_mask(instance: Instance, rng: np.random.Generator) -> FloatArray:
         order=1,
         mode="nearest",
     )
-    return soft(distance + float(rng.normal(3, 11)))
+    return soft(distance + wider)
+
+
+def plane_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
+    """(normal, mm clear of the brain) of a plane."""
+    angle = np.deg2rad(rng.uniform(15, 65))
+    roll = np.deg2rad(rng.normal(0, 4) * (4 if rng.random() < 0.1 else 1))
+    return np.array([np.sin(roll), np.cos(angle), -np.sin(angle)]), float(rng.normal(4, 12))
 
 
 def plane(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """quickshear: everything in front of and below a plane that just clears the brain."""
     x, y, z = axes_mm()
-    angle = np.deg2rad(rng.uniform(15, 65))
-    roll = np.deg2rad(rng.normal(0, 4) * (4 if rng.random() < 0.1 else 1))
-    normal = np.array([np.sin(roll), np.cos(angle), -np.sin(angle)])
+    normal, clear = plane_choices(rng)
     height = normal[0] * x + normal[1] * y + normal[2] * z
     brain = instance.brain > 0.5
     edge = float(height[brain].max()) if brain.any() else float(np.median(height))
-    return soft((height - edge - float(rng.normal(4, 12))).astype(np.float32))
+    return soft((height - edge - clear).astype(np.float32))
+
+
+def margin_choices(rng: np.random.Generator) -> tuple[float, float, NDArray[np.float64] | None, float]:
+    """(mm behind the eyes, mm above them, mm that the brain is misplaced or None, mm around the brain)."""
+    behind, above = rng.uniform(5, 45), rng.uniform(8, 45)
+    off = rng.normal(0, 14, 3) if rng.random() < 0.3 else None
+    around = rng.choice([rng.uniform(2, 12), rng.uniform(12, 32), rng.uniform(-14, 2)], p=[0.55, 0.2, 0.25])
+    return behind, above, off, float(around)
 
 
 def brain_margin(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """mri_deface and 'brain plus margin': all in the front lower part that is not near the brain."""
     x, y, z = axes_mm()
     eyes, nose = instance.landmarks[:2].mean(axis=0) * VOXEL_MM, instance.landmarks[2] * VOXEL_MM
-    front = y - (eyes[1] - rng.uniform(5, 45))
-    low = (eyes[2] + rng.uniform(8, 45)) - z + 0.35 * (y - nose[1])
+    behind, above, off, margin = margin_choices(rng)
+    front = y - (eyes[1] - behind)
+    low = (eyes[2] + above) - z + 0.35 * (y - nose[1])
     brain = instance.brain_mm
-    if rng.random() < 0.3:
-        brain = ndi.shift(brain, rng.normal(0, 14, 3) / VOXEL_MM, order=1, mode="nearest")
-    margin = float(
-        rng.choice([rng.uniform(2, 12), rng.uniform(12, 32), rng.uniform(-14, 2)], p=[0.55, 0.2, 0.25])
-    )
+    if off is not None:
+        brain = ndi.shift(brain, off / VOXEL_MM, order=1, mode="nearest")
     return soft(np.minimum(np.minimum(front, low), brain - margin) + 0 * x)
+
+
+def box_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], float, float, float, float]:
+    """(turn (3, 3); mm from the eyes to the back and the top, from the mouth to the bottom, half the width) of a box."""
+    turn = Rotation.from_euler("xyz", rng.normal(0, 6, 3), degrees=True).as_matrix()
+    return turn, rng.normal(-12, 18), rng.normal(10, 14), rng.uniform(-10, 70), rng.uniform(45, 110)
 
 
 def box(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """A box in front of the face, as early data sharing used."""
     x, y, z = axes_mm()
-    turn = Rotation.from_euler("xyz", rng.normal(0, 6, 3), degrees=True).as_matrix()
+    turn, back, top, below, wide = box_choices(rng)
     eyes, mouth = instance.landmarks[:2].mean(axis=0) * VOXEL_MM, instance.landmarks[3] * VOXEL_MM
     u = [
         turn[i, 0] * (x - eyes[0]) + turn[i, 1] * (y - eyes[1]) + turn[i, 2] * (z - eyes[2]) for i in range(3)
     ]
-    back = rng.normal(-12, 18)
-    top = rng.normal(10, 14)
-    bottom = (mouth[2] - eyes[2]) - rng.uniform(-10, 70)
-    wide = rng.uniform(45, 110)
+    bottom = (mouth[2] - eyes[2]) - below
     inside = np.minimum(np.minimum(u[1] - back, top - u[2]), np.minimum(u[2] - bottom, wide - np.abs(u[0])))
     return soft(inside.astype(np.float32))
+
+
+def shell_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """(mm that the shell is misplaced, its radii, its depth)."""
+    off = rng.normal(0, 5, 3) if rng.random() < 0.6 else rng.normal(0, 22, 3)
+    radii = rng.uniform([40, 30, 45], [70, 60, 90])
+    return off, radii, rng.uniform(4, 22) if rng.random() < 0.8 else rng.uniform(22, 45)
 
 
 def shell(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """mideface: the outer layer of the face, some millimetres deep."""
     x, y, z = axes_mm()
-    off = (rng.normal(0, 5, 3) if rng.random() < 0.6 else rng.normal(0, 22, 3)).astype(np.float32)
+    off, radii, depth = shell_choices(rng)
     eyes, nose, mouth = instance.landmarks[:2].mean(axis=0), instance.landmarks[2], instance.landmarks[3]
-    centre = (eyes + nose + mouth) / 3 * VOXEL_MM + off
-    radii = rng.uniform([40, 30, 45], [70, 60, 90])
+    centre = (eyes + nose + mouth) / 3 * VOXEL_MM + off.astype(np.float32)
     inside = 1 - np.sqrt(((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
                          + ((z - centre[2]) / radii[2]) ** 2)  # fmt: skip
-    depth = rng.uniform(4, 22) if rng.random() < 0.8 else rng.uniform(22, 45)
     return soft(np.minimum(inside * float(radii.mean()), depth - np.maximum(instance.depth_mm, -3)))
+
+
+def sphere_choices(
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """(mm that all balls are misplaced, radius of each feature's ball, whether it is there)."""
+    off = rng.normal(0, 3 if rng.random() < 0.7 else 12, 3)
+    sizes = rng.uniform([18, 18, 20, 26, 24, 24], [34, 34, 42, 55, 44, 44])
+    return off, sizes, rng.random(6) < [0.9, 0.9, 0.9, 0.9, 0.5, 0.5]
 
 
 def spheres(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """Balls around the features, each of its own size; some forgotten."""
     x, y, z = axes_mm()
     distance = np.full(GRID, -99, np.float32)
-    off = rng.normal(0, 3 if rng.random() < 0.7 else 12, 3)
-    sizes = rng.uniform([18, 18, 20, 26, 24, 24], [34, 34, 42, 55, 44, 44])
-    keep = rng.random(6) < [0.9, 0.9, 0.9, 0.9, 0.5, 0.5]
+    off, sizes, keep = sphere_choices(rng)
     for point, size, there in zip(instance.landmarks * VOXEL_MM + off, sizes, keep, strict=True):
         if there:
             ball = size - np.sqrt((x - point[0]) ** 2 + (y - point[1]) ** 2 + (z - point[2]) ** 2)
@@ -179,24 +211,40 @@ def nothing(instance: Instance, rng: np.random.Generator) -> FloatArray:
     return np.zeros(GRID, np.float32)
 
 
+def half_choices(rng: np.random.Generator) -> tuple[int, int, float]:
+    """(axis, side, mm from the middle of the face) of the plane at which a mask stops."""
+    return int(rng.choice(3, p=[0.5, 0.0, 0.5])), int(rng.choice([-1, 1])), rng.normal(0, 12)
+
+
 def half(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """A good mask that stops at a plane: one side, the upper or the lower part stays."""
     x, y, z = axes_mm()
     face = instance.landmarks[:4].mean(axis=0) * VOXEL_MM
-    axis = rng.choice(3, p=[0.5, 0.0, 0.5])
-    at = [x - face[0], y - face[1], z - face[2]][axis] * rng.choice([-1, 1]) + rng.normal(0, 12)
+    axis, side, off = half_choices(rng)
+    at = [x - face[0], y - face[1], z - face[2]][axis] * side + off
     return np.minimum(any_good(instance, rng), soft(at.astype(np.float32)))
+
+
+def left_out(rng: np.random.Generator) -> list[tuple[int, float]]:
+    """(feature, radius in mm of what is left of it) of one or two."""
+    chosen = rng.choice(4, rng.integers(1, 3), replace=False)
+    return [(int(index), rng.uniform(18, 34)) for index in chosen]
 
 
 def leave_feature(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """A good mask with a hole where a feature is."""
     x, y, z = axes_mm()
     out = any_good(instance, rng)
-    for index in rng.choice(4, rng.integers(1, 3), replace=False):
+    for index, radius in left_out(rng):
         point = instance.landmarks[index] * VOXEL_MM
-        ball = rng.uniform(18, 34) - np.sqrt((x - point[0]) ** 2 + (y - point[1]) ** 2 + (z - point[2]) ** 2)
+        ball = radius - np.sqrt((x - point[0]) ** 2 + (y - point[1]) ** 2 + (z - point[2]) ** 2)
         out = np.minimum(out, 1 - soft(ball.astype(np.float32)))
     return out
+
+
+def bite_radii(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(3,) mm."""
+    return np.asarray(rng.uniform(6, 30) * np.exp(rng.normal(0, 0.25, 3)))
 
 
 def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
@@ -211,7 +259,7 @@ def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
     if not len(cells):
         return out
     point = cells[rng.integers(len(cells))] * VOXEL_MM
-    radii = rng.uniform(6, 30) * np.exp(rng.normal(0, 0.25, 3))
+    radii = bite_radii(rng)
     ball = 1 - np.sqrt(
         ((x - point[0]) / radii[0]) ** 2 + ((y - point[1]) / radii[1]) ** 2 + ((z - point[2]) / radii[2]) ** 2
     )
@@ -220,11 +268,10 @@ def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
 
 def any_good(instance: Instance, rng: np.random.Generator) -> FloatArray:
     """One of the tool families, whatever comes."""
-    return FAMILIES[str(rng.choice(["template", "plane", "margin", "box", "shell", "spheres"]))](
-        instance, rng
-    )
+    return FAMILIES[str(rng.choice(TOOLS))](instance, rng)
 
 
+TOOLS = ["template", "plane", "margin", "box", "shell", "spheres"]
 FAMILIES: dict[str, Family] = {
     "template": template_mask, "plane": plane, "margin": brain_margin, "box": box, "shell": shell, "spheres": spheres,
     "nothing": nothing, "half": half, "leave": leave_feature, "bitten": bitten,
