@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.projections import batched, frame
+from inference.projections import batched, connected, frame
 from inference.projections.network import network_input, seen_from
 from inference.simulate.contrast import CONTRASTS, acquire, fill_removed, paint
 from inference.simulate.instance import GRID, make_instance
@@ -117,7 +117,7 @@ def test_views_turn_alike(view):
 
 
 def test_more_heads_than_bits_in_a_word(batch, together, monkeypatch):
-    monkeypatch.setattr(batched, "WORD", 3)
+    monkeypatch.setattr(connected, "WORD", 3)
     some = [5, 0, 14, 9]
     many = batched.frames(torch.from_numpy(batch.images[some]), [batch.views[n] for n in some])
     assert many.starts == [together.starts[n] for n in some]
@@ -125,11 +125,11 @@ def test_more_heads_than_bits_in_a_word(batch, together, monkeypatch):
 
 
 def test_all_bits_of_a_word_are_told_apart():
-    cells = torch.from_numpy(np.random.default_rng(3).random((batched.WORD, 4, 5, 6)) < 0.5)
-    assert torch.equal(batched._unpacked(batched._packed(cells), batched.WORD), cells)
-    grown = torch.zeros((batched.WORD, *GRID), dtype=torch.bool)
+    cells = torch.from_numpy(np.random.default_rng(3).random((connected.WORD, 4, 5, 6)) < 0.5)
+    assert torch.equal(connected._unpacked(connected._packed(cells), connected.WORD), cells)
+    grown = torch.zeros((connected.WORD, *GRID), dtype=torch.bool)
     grown[:, 3:9, 3:9, 3:9] = True
-    assert torch.equal(batched._largest(batched._packed(grown), batched.WORD), grown)
+    assert torch.equal(connected._largest(connected._packed(grown), connected.WORD), grown)
 
 
 def test_the_largest_thing_need_not_be_the_densest():
@@ -137,7 +137,7 @@ def test_the_largest_thing_need_not_be_the_densest():
     cells[:, 10:22, 10:22, 10:22] = True  # a block, and a thin sheet with more cells
     cells[:, 40:43] = True
     cells[1, 40:43] = False
-    words = batched._packed(torch.from_numpy(cells))
-    found = batched._largest(words, 2).numpy()
+    words = connected._packed(torch.from_numpy(cells))
+    found = connected._largest(words, 2).numpy()
     assert found[0].sum() == 3 * 92 * 92
     assert found[1].sum() == 12**3

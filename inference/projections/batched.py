@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from inference.projections.connected import largest_opened, per_sample
 from inference.projections.frame import MARGIN_MM, SHAPE, UPPER_HEAD_MM, VOXEL_MM
 from inference.projections.network import BYTES_PER_MEDIAN, GAMMA, LAYERS, PEELS_MM, POOL, SIDE, SURFACES
 
@@ -22,11 +23,6 @@ Corner = tuple[int, int, int]
 View = tuple[slice, slice, slice]
 
 BINS = 128
-WORD = 32  # samples in one int32
-SEED_BLOCK = 4  # cells; divides the grid
-ROUNDS = 6  # connected things looked at for the largest
-SPANS = (1, 2, 4)  # cells that a flood goes at once, each twice the one before; more takes longer for a head
-SWEEPS = 2  # between two looks whether a flood has ended
 # How each view turns (B, x, y, z): flipped axes, then the order (away from the viewer, row, column).
 _TURNS = {
     "front": ((2, 3), (2, 3, 1)),
@@ -52,11 +48,6 @@ class Frames:
     starts: list[Corner]
 
 
-def _of(values: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1)."""
-    return values[:, None, None, None]
-
-
 def _sorted_half(images: Tensor, bounds: Tensor) -> Tensor:
     """(B, n) ascending: every second cell of each view along each axis; ends with inf where a view is smaller."""
     indices, inside = [], []
@@ -66,7 +57,7 @@ def _sorted_half(images: Tensor, bounds: Tensor) -> Tensor:
         indices.append(at.clamp(max=count - 1))
     x, y, z = indices
     sample = torch.arange(len(images), device=images.device)
-    half = images[_of(sample), x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]]
+    half = images[per_sample(sample), x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]]
     x, y, z = inside
     half = half.masked_fill(~(x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]), torch.inf)
     return half.flatten(1).sort(dim=1).values
@@ -101,100 +92,6 @@ def _otsu(ascending: Tensor, counts: Tensor, low: Tensor, high: Tensor) -> Tenso
     # An empty bin has the value of the bin before it, but for the order in which a device adds up.
     between = torch.where(between.isfinite() & (filled > 0), between, -1.0)
     return centres.gather(1, between.argmax(dim=1, keepdim=True))[:, 0]
-
-
-def _packed(masks: Tensor) -> Tensor:
-    """(B, X, Y, Z) bool -> (X, Y, Z) int32 with one bit a sample; B at most WORD."""
-    bits = torch.arange(len(masks), device=masks.device, dtype=torch.int32)
-    return (masks.int() << _of(bits)).sum(dim=0, dtype=torch.int32)
-
-
-def _unpacked(words: Tensor, count: int) -> Tensor:
-    """Undo `_packed`."""
-    bits = torch.arange(count, device=words.device, dtype=torch.int32)
-    return (words >> _of(bits)) & 1 != 0
-
-
-def _opened(words: Tensor) -> Tensor:
-    """Binary opening by the cell and its six neighbours; what is beyond the grid is empty."""
-    kept = words.clone()
-    for axis, count in enumerate(words.shape):
-        kept.narrow(axis, 1, count - 1).bitwise_and_(words.narrow(axis, 0, count - 1))
-        kept.narrow(axis, 0, count - 1).bitwise_and_(words.narrow(axis, 1, count - 1))
-        kept.select(axis, 0).zero_()
-        kept.select(axis, count - 1).zero_()
-    out = kept.clone()
-    for axis, count in enumerate(words.shape):
-        out.narrow(axis, 1, count - 1).bitwise_or_(kept.narrow(axis, 0, count - 1))
-        out.narrow(axis, 0, count - 1).bitwise_or_(kept.narrow(axis, 1, count - 1))
-    return out
-
-
-def _links(words: Tensor) -> list[tuple[int, int, Tensor]]:
-    """(axis, s, bits) for s in SPANS: where a cell and the s cells after it are all set."""
-    out = []
-    for axis, count in enumerate(words.shape):
-        link = words.narrow(axis, 0, count - 1) & words.narrow(axis, 1, count - 1)
-        for span in SPANS:
-            if span > 1:
-                length = link.shape[axis] - span // 2
-                link = link.narrow(axis, 0, length) & link.narrow(axis, span // 2, length)
-            out.append((axis, span, link))
-    return out
-
-
-def _flooded(reached: Tensor, links: list[tuple[int, int, Tensor]]) -> Tensor:
-    """All that is connected with `reached`: sweeps along the axes, up to seven cells at a time, to the end."""
-    reached = reached.clone()
-    while True:
-        before = reached.clone()
-        for _ in range(SWEEPS):
-            for axis, span, link in links:
-                rest = reached.shape[axis] - span
-                reached.narrow(axis, span, rest).bitwise_or_(reached.narrow(axis, 0, rest) & link)
-                reached.narrow(axis, 0, rest).bitwise_or_(reached.narrow(axis, span, rest) & link)
-        if torch.equal(reached, before):
-            return reached
-
-
-def _seeds(masks: Tensor) -> Tensor:
-    """(X, Y, Z) int32, one cell of each mask (B, X, Y, Z): where the mask is densest."""
-    n, size = SEED_BLOCK, masks.shape[1:]
-    counts = [c // n for c in size]
-    dense = F.avg_pool3d(masks[:, None].float(), n)
-    wide = F.avg_pool3d(dense, 3, stride=1, padding=1)
-    best = torch.where(dense > 0, wide, -1.0).flatten(1).argmax(dim=1)
-    x, y, z = best // (counts[1] * counts[2]), best // counts[2] % counts[1], best % counts[2]
-    sample = torch.arange(len(masks), device=masks.device)
-    blocks = masks.view(-1, counts[0], n, counts[1], n, counts[2], n).permute(0, 1, 3, 5, 2, 4, 6)
-    cells = blocks[sample, x, y, z].flatten(1).int()
-    first = cells.argmax(dim=1)
-    x, y, z = x * n + first // n**2, y * n + first // n % n, z * n + first % n
-    bits = cells.amax(dim=1) << sample.int()
-    return torch.zeros(size, dtype=torch.int32, device=masks.device).index_put_(
-        (x, y, z), bits, accumulate=True
-    )
-
-
-def _largest(words: Tensor, count: int) -> Tensor:
-    """(B, X, Y, Z) bool: the largest 6-connected thing in each of `count` samples (X, Y, Z).
-
-    The densest thing is flooded first, and others while what is left could hold a larger one, up to ROUNDS:
-    only where a mask falls into so many large things, or the two largest are of one size, may scipy find another.
-    """
-    links = _links(words)
-    left = _unpacked(words, count)
-    out, size = torch.zeros_like(left), torch.zeros(count, dtype=torch.int64, device=words.device)
-    for _ in range(ROUNDS):
-        found = _unpacked(_flooded(_seeds(left), links), count)
-        cells = found.sum(dim=(1, 2, 3))
-        better = cells > size
-        out, size = torch.where(_of(better), found, out), torch.where(better, cells, size)
-        left = left & ~found
-        left = left & _of(left.sum(dim=(1, 2, 3)) > size)
-        if not left.any():
-            break
-    return out
 
 
 def _median(images: Tensor, masks: Tensor) -> Tensor:
@@ -280,12 +177,14 @@ def frames(images: Tensor, views: Sequence[View]) -> Frames:
         for axis, at in enumerate(torch.arange(n, device=device) for n in shape)
     )
     in_view = x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
-    above = (images > _of(threshold.float())) & in_view & _of(clear)
-    masks = torch.cat([_largest(_opened(_packed(part)), len(part)) for part in above.split(WORD)])
+    above = (images > per_sample(threshold.float())) & in_view & per_sample(clear)
+    masks = largest_opened(above)
     scale = _median(images, masks).double() - dark
     scale = torch.where(masks.flatten(1).any(dim=1) & (scale > 0), scale, 1.0)
     starts = _anchors(masks, views)
-    data = ((cropped(images, starts) - _of(low)) / _of(scale.float())).clamp(0, 4) * cropped(in_view, starts)
+    data = ((cropped(images, starts) - per_sample(low)) / per_sample(scale.float())).clamp(0, 4) * cropped(
+        in_view, starts
+    )
     return Frames(
         data=data, head=cropped(masks, starts), air=((threshold - dark) / scale).float(), starts=starts
     )
