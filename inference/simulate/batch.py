@@ -30,7 +30,7 @@ from inference.simulate.instance import GRID, field_weights
 from inference.simulate.mix import Mix, draw
 from inference.simulate.on_device import OnDevice, affine, along, averaging, dilated, on_device, smoothing
 from inference.simulate.parts import FULL_SURFACE
-from inference.simulate.sample import VOXEL_ML, crop_view, slab_view
+from inference.simulate.sample import VOXEL_ML, crop_view, least_in_sight, slab_view
 
 Made = dict[str, Any]
 
@@ -178,7 +178,7 @@ def regions_kept(scene: OnDevice, share: Tensor, seen: Tensor) -> Tensor:
         there = seen.flatten(1)[:, cells].float()
         left = ((1 - share.flatten(1)[:, cells]) * there).sum(1)
         count = there.sum(1)
-        columns.append(torch.where(count >= max(20.0, 0.4 * len(cells)), left / count, torch.nan))
+        columns.append(torch.where(count >= least_in_sight(len(cells)), left / count, torch.nan))
     return torch.stack(columns, dim=1)
 
 

@@ -77,6 +77,12 @@ class Instance:
         return np.asarray((outside - ndi.distance_transform_edt(brain)) * VOXEL_MM, np.float32)
 
     @cached_property
+    def near_face(self) -> BoolArray:
+        """Cells of eyes, nose and mouth, and those beside them."""
+        face = self.regions["eyes"] | self.regions["nose"] | self.regions["mouth"]
+        return np.asarray(ndi.binary_dilation(face))
+
+    @cached_property
     def surface(self) -> BoolArray:
         """The outermost cells of the head."""
         inner = ndi.binary_erosion(np.pad(self.head_mask, 1, mode="edge"))[1:-1, 1:-1, 1:-1]

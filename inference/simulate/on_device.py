@@ -45,12 +45,11 @@ class Scene:
         """With everything that costs time on a processor done."""
         labels = instance.fractions is not None
         tissue = instance.fractions * 8 if labels else instance.image * (8 * 255)  # type: ignore[operator]
-        face = instance.regions["eyes"] | instance.regions["nose"] | instance.regions["mouth"]
         return cls(
             modality=instance.modality, labels=labels,
             tissue=np.rint(tissue).astype(np.uint8 if labels else np.uint16),
             brain=np.rint(instance.brain * 8).astype(np.uint8), in_view=instance.in_view, head_mask=instance.head_mask,
-            near=np.asarray(ndi.binary_dilation(face)), regions=np.array([instance.regions[name] for name in REGIONS]),
+            near=instance.near_face, regions=np.array([instance.regions[name] for name in REGIONS]),
             brain_mm=instance.brain_mm.astype(np.float16), depth_mm=instance.depth_mm.astype(np.float16),
             landmarks=instance.landmarks, to_template=instance.to_template, vertex=instance.vertex,
         )  # fmt: skip

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
 from inference.projections.frame import SHAPE, VOXEL_MM, BoolArray, FloatArray, HeadFrame, crop, head_frame
 from inference.projections.network import (
@@ -76,13 +75,18 @@ def slab_view(face: NDArray[np.float64], vertex: int, rng: np.random.Generator) 
     return tuple(chosen)  # type: ignore[return-value]
 
 
+def least_in_sight(cells: int) -> float:
+    """Of a region of so many cells, without which nothing is said of it."""
+    return max(20.0, 0.4 * cells)
+
+
 def regions_kept(instance: Instance, gone: FloatArray, view: BoolArray) -> NDArray[np.float32]:
     """(5,) share of each region's surface that is still there; NaN where most of it is out of view."""
     out = np.full(len(REGIONS), np.nan, np.float32)
     for index, name in enumerate(REGIONS):
         cells = instance.regions[name] & instance.in_view
         seen = cells & view
-        if seen.sum() >= max(20, 0.4 * cells.sum()):
+        if seen.sum() >= least_in_sight(int(cells.sum())):
             out[index] = float((1 - gone[seen]).mean())
     return out
 
@@ -159,9 +163,7 @@ def simulate(
     frame = head_frame(image[view], (VOXEL_MM,) * 3)
     start = tuple(o + v.start for o, v in zip(frame.origin, view, strict=True))
     missing = np.asarray(crop(brain > 0.5, start, False), bool)
-    region = instance.regions["eyes"] | instance.regions["nose"] | instance.regions["mouth"]
-    near = ndi.binary_dilation(region, iterations=1)
-    left = np.asarray(crop(near & (share < 0.5) & seen, start, False), bool)
+    left = np.asarray(crop(instance.near_face & (share < 0.5) & seen, start, False), bool)
     return Sample(
         network=network_input(frame),
         evidence=evidence_maps(missing, left, frame),
