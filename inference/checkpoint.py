@@ -103,11 +103,7 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
 
     path.parent.mkdir(parents=True, exist_ok=True)
     twin = path.with_suffix(".pt")
-    try:
-        model = rounded(model)
-    except ValueError as error:
-        raise CheckpointError(path, str(error)) from error
-    weights = {key: narrow(value) for key, value in model.state_dict().items()}
+    model = rounded(model, path)
     with TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
         plain, small, training = (Path(folder) / name for name in ("plain.onnx", "small.onnx", "twin.pt"))
         export(model, plain)
@@ -115,27 +111,25 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
         graph = onnx.load(str(small))
         onnx.helper.set_model_props(graph, {"facts": facts.text()})
         onnx.save(graph, str(small))
-        torch.save({"facts": facts.text(), "weights": weights}, training)
+        torch.save({"facts": facts.text(), "weights": narrow(model)}, training)
         small.replace(path)
         training.replace(twin)
 
 
-def narrow(value: Tensor) -> Tensor:
-    """A parameter in 16 bits; what counts stays as it is. Raises ValueError where 16 bits cannot hold it."""
-    if not value.dtype.is_floating_point:
-        return value
-    half = value.half()
-    if not half.isfinite().all():
-        raise ValueError("weights too large for 16 bits")
-    return half
+def narrow(model: DefacingNet) -> dict[str, Tensor]:
+    """Its parameters in 16 bits; what counts something stays as it is."""
+    return {k: v.half() if v.dtype.is_floating_point else v for k, v in model.state_dict().items()}
 
 
-def rounded(model: DefacingNet) -> DefacingNet:
-    """A copy whose weights 16 bits can hold."""
+def rounded(model: DefacingNet, path: Path) -> DefacingNet:
+    """A copy whose weights 16 bits can hold, to be written to `path`; raises CheckpointError where they cannot."""
     from inference.model import DefacingNet
 
+    weights = narrow(model)
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise CheckpointError(path, "weights too large for 16 bits")
     copy = DefacingNet(model.config)
-    copy.load_state_dict({key: narrow(value) for key, value in model.state_dict().items()})
+    copy.load_state_dict(weights)
     return copy.eval()
 
 

@@ -26,6 +26,7 @@ from inference import checkpoint, dataset
 from inference.projections.frame import SHAPE
 from inference.projections.network import CELLS, LAYERS, POOL, SIDE, SURFACES
 from inference.simulate import batch as simulated
+from inference.simulate.generate import people_in
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.mix import MIXES
@@ -96,16 +97,10 @@ class Pool:
         )
 
 
-def people_in(heads: Path, everyone: bool) -> dict[str, list[Path]]:
+def trainable(heads: Path, everyone: bool) -> dict[str, list[Path]]:
     """The prepared heads of every person that may be trained on."""
-    people: dict[str, list[Path]] = {}
-    for path in sorted(heads.glob("*.npz")):
-        if ".part" in path.name:  # one being written
-            continue
-        with np.load(path) as z:
-            person = str(z["person"])
-        if dataset.part_of(person) in (("train", "test") if everyone else ("train",)):
-            people.setdefault(person, []).append(path)
+    parts = ("train", "test") if everyone else ("train",)
+    people = {p: paths for p, paths in people_in(heads).items() if dataset.part_of(p) in parts}
     if not people:
         raise ValueError(f"{heads}: no heads of people that may be trained on")
     return people
@@ -113,7 +108,7 @@ def people_in(heads: Path, everyone: bool) -> dict[str, list[Path]]:
 
 def plan(heads: Path, everyone: bool) -> Iterator[Path]:
     """Heads to deform, person after person, without end."""
-    people = people_in(heads, everyone)
+    people = trainable(heads, everyone)
     for turn in count():
         for paths in people.values():
             yield paths[turn % len(paths)]
@@ -181,13 +176,13 @@ def decay_for(steps: int) -> float:
     return min(0.999, 1 - 25 / max(steps, 50))
 
 
-def described(run: Run, options: argparse.Namespace, samples: int) -> dict[str, Any]:
-    """How a network was trained on fresh attempts, for people to read."""
+def described(options: argparse.Namespace) -> dict[str, Any]:
+    """How a network is trained on fresh attempts, for people to read; steps and samples come with its weights."""
     return {
-        "steps": run.optimiser.step_count, "batch": options.batch, "rate": options.rate, "seed": options.seed,
-        "samples": samples, "each": options.each, "round": options.round, "pool": options.pool,
+        "batch": options.batch, "rate": options.rate, "seed": options.seed,
+        "each": options.each, "round": options.round, "pool": options.pool,
         "mixes": list(options.mixes), "everyone": options.everyone, "device": options.device,
-        "people": sorted(people_in(options.fresh, options.everyone)), **checkpoint.origin(options.start, options.average),
+        "people": sorted(trainable(options.fresh, options.everyone)), **checkpoint.origin(options.start, options.average),
     }  # fmt: skip
 
 
@@ -231,9 +226,10 @@ class Making:
         self.times.mark("add", wait=timed)
 
 
-def learn(run: Run, options: argparse.Namespace, weights: Path) -> int:
-    """All steps; the averaged weights are in `weights` every so often and at the end. How many samples were made."""
+def learn(run: Run, options: argparse.Namespace, weights: Path) -> dict[str, Any]:
+    """All steps; the averaged weights are in `weights` every so often and at the end. How it was trained."""
     began = time.monotonic()
+    history = described(options)
     times = Times(options.device)
     making = Making(options, times)
     while making.pool.held < max(options.least, options.batch):
@@ -251,18 +247,19 @@ def learn(run: Run, options: argparse.Namespace, weights: Path) -> int:
                 times.mark("step", wait=progress.timed)
                 progress.after(found)
                 if run.optimiser.step_count % SAVE_EVERY == 0:
-                    save(run, options, making.samples, weights)
+                    save(run, history, making.samples, weights)
     finally:
         making.stream.close()
-        save(run, options, making.samples, weights)
-    return making.samples
+        history = save(run, history, making.samples, weights)
+    return history
 
 
-def save(run: Run, options: argparse.Namespace, samples: int, weights: Path) -> None:
-    """Write the averaged weights."""
+def save(run: Run, history: dict[str, Any], samples: int, weights: Path) -> dict[str, Any]:
+    """Write the averaged weights, and return how they were trained so far."""
     values = {key: value.cpu().contiguous() for key, value in run.average.values.items()}
-    data = {"fresh": described(run, options, samples)}
-    checkpoint.save_weights(asdict(run.model.config), values, data, weights)
+    so_far = {**history, "steps": run.optimiser.step_count, "samples": samples}
+    checkpoint.save_weights(asdict(run.model.config), values, {"fresh": so_far}, weights)
+    return so_far
 
 
 @dataclass

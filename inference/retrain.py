@@ -87,7 +87,7 @@ def retrain(
     parts = {"train": train, "calibration": calibration_part}
     before = judged(logits(model, parts["calibration"], facts.calibration), parts["calibration"].attributes)
     learn(model, train, facts.calibration, work, epochs=epochs, seed=seed)
-    model = checkpoint.rounded(model)
+    model = checkpoint.rounded(model, out)
     calibration = facts.calibration
     if len(parts["calibration"].attributes) >= LEAST_CALIBRATION:
         raw = logits(model, parts["calibration"], None)

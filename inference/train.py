@@ -220,12 +220,12 @@ def work_fresh(options: argparse.Namespace) -> None:
         options.out.with_suffix(".state"),
     )
     weights = options.out.with_suffix(".weights.pt")
-    samples = fresh.learn(run, options, weights)
+    history = fresh.learn(run, options, weights)
     parts = dataset.split(dataset.shards(options.data))
     if options.weights_only or not parts["calibration"]:
         log.info("wrote %s; calibrate with --start %s --epochs 0", weights, weights.name)
         return
-    finish(run.averaged(), parts, samples, options, fresh.described(run, options, samples))
+    finish(run.averaged(), parts, history["samples"], options, history)
 
 
 def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
@@ -295,7 +295,7 @@ def finish(
     made: Mapping[str, Any] | None,
 ) -> None:
     """Calibrate on people left out of the training and write the checkpoint; made: how fresh attempts were made."""
-    model = checkpoint.rounded(model)
+    model = checkpoint.rounded(model, options.out)
     result = outputs(model, parts["calibration"])
     real = ~result["odd"]
     people = {part: sorted({s.person for s in chosen}) for part, chosen in parts.items()}

@@ -183,7 +183,7 @@ def test_a_network_without_a_description_is_refused(weights):
 def test_training_weights_come_back_as_they_were(network, weights):
     loaded, found = checkpoint.load_for_training(weights.with_suffix(".pt"))
     assert found.text() == facts().text()
-    for key, value in checkpoint.rounded(network).state_dict().items():
+    for key, value in checkpoint.rounded(network, weights).state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
 
 

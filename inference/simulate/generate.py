@@ -74,13 +74,19 @@ def make_shard(task: Task) -> str:
     return task.target.name
 
 
-def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int, mix: str = "usual") -> list[Task]:
-    """All shards, evenly over persons, so that any beginning of the list is a fair sample."""
+def people_in(heads: Path) -> dict[str, list[Path]]:
+    """The prepared heads of every person, without those that are being written."""
     people: dict[str, list[Path]] = {}
     for path in sorted(heads.glob("*.npz")):
         if ".part" not in path.name:
             with np.load(path) as z:
                 people.setdefault(str(z["person"]), []).append(path)
+    return people
+
+
+def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int, mix: str = "usual") -> list[Task]:
+    """All shards, evenly over persons, so that any beginning of the list is a fair sample."""
+    people = people_in(heads)
     return [
         Task(paths[index % len(paths)], index // len(paths), samples, out, seed, mix)
         for index in range(per_person)
