@@ -17,8 +17,8 @@ def config_values(texts: list[str]) -> dict[str, Any]:
     return {name: json.loads(value) for name, value in (text.split("=", 1) for text in texts)}
 
 
-def parsed(description: str | None) -> argparse.Namespace:
-    """The options of the command line; ends the program where they do not go together."""
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """What the command line takes, but for what fresh attempts need."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path)
     parser.add_argument(
@@ -49,6 +49,11 @@ def parsed(description: str | None) -> argparse.Namespace:
         "--config", nargs="+", default=[], metavar="NAME=VALUE",
         help="sizes of the network, values in JSON; one that is begun with --start can only grow",
     )  # fmt: skip
+    return parser
+
+
+def add_fresh(parser: argparse.ArgumentParser) -> None:
+    """The options of a training on fresh attempts."""
     among = parser.add_argument_group(
         "fresh attempts, made while the network learns from them (without --epochs, --processes, --check-every)"
     )
@@ -69,6 +74,12 @@ def parsed(description: str | None) -> argparse.Namespace:
     among.add_argument("--least", type=int, default=480, help="samples without which no step is made")
     among.add_argument("--round", type=int, default=1, help="steps for every deformed head")
     among.add_argument("--weights-only", action="store_true", help="calibrate later, elsewhere")
+
+
+def parsed(description: str | None) -> argparse.Namespace:
+    """The options of the command line; ends the program where they do not go together."""
+    parser = parser_of(description)
+    add_fresh(parser)
     options = parser.parse_args()
     try:
         options.config = config_values(options.config)
