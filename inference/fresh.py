@@ -117,9 +117,10 @@ def plan(heads: Path, everyone: bool) -> Iterator[Path]:
 head_of = lru_cache(maxsize=None)(Head.load)
 
 
-def scene(head: Path, seed: int, index: int) -> Scene:
+def scene(head: Path, seed: int, index: int, *, proportions: bool) -> Scene:
     """The `index`-th deformed head."""
-    return Scene.of(make_instance(head_of(head), np.random.default_rng([seed, 7, index])))
+    rng = np.random.default_rng([seed, 7, index])
+    return Scene.of(make_instance(head_of(head), rng, proportions=proportions))
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def attempts(task: Task) -> simulated.Made:
     """What the device makes of one deformed head, with tensors that another process can take over."""
     rng = np.random.default_rng([task.seed, 8, task.index])
     mix = MIXES[task.mixes[int(rng.integers(len(task.mixes)))]]
-    found = scene(task.head, task.seed, task.index).to(task.device)
+    found = scene(task.head, task.seed, task.index, proportions=mix.proportions).to(task.device)
     made = simulated.make(found, task.each, rng, mix)
     return {key: value.cpu() if isinstance(value, Tensor) else value for key, value in made.items()}
 

@@ -47,7 +47,8 @@ def make_shard(task: Task) -> str:
     """Write one shard; the same task gives the same bytes."""
     head = Head.load(task.head)
     rng = np.random.default_rng([task.seed, zlib.crc32(head.name.encode()), task.index])
-    instance = make_instance(head, rng)
+    mix = MIXES[task.mix]
+    instance = make_instance(head, rng, proportions=mix.proportions)
     count = task.samples
     surfaces = np.zeros((count, len(SURFACES), LAYERS, SIDE, SIDE), np.uint8)
     volumes = np.zeros((count, *SHAPE), np.uint8)
@@ -61,7 +62,7 @@ def make_shard(task: Task) -> str:
             kind, network = odd_sample(instance, rng, CONTRASTS)
             names.append(("odd", kind, ""))
         else:
-            sample = simulate(instance, rng, CONTRASTS, MIXES[task.mix])
+            sample = simulate(instance, rng, CONTRASTS, mix)
             network, evidence[n], blocks[n] = sample.network, sample.evidence, sample.blocks
             brain_ml[n], kept[n] = sample.brain_ml, sample.kept
             names.append((sample.family, sample.fill, sample.contrast))

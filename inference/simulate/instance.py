@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from inference.projections.frame import VOXEL_MM, BoolArray, FloatArray
 from inference.simulate.heads import GROUPS, LANDMARKS, Head
+from inference.simulate.proportions import change_proportions
 
 GRID = (76, 92, 92)  # 228 x 276 x 276 mm around the head, 3 mm cells
 BRAIN_AT = (38.0, 42.0, 60.0)  # the cell on which the middle of the brain is put
@@ -161,8 +162,13 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(flip @ turn @ shear @ np.diag(1 / scale))
 
 
-def make_instance(head: Head, rng: np.random.Generator, *, plain: bool = False) -> Instance:
-    """Deform a source head into the instance grid; `plain` leaves it as it is, only placed."""
+def make_instance(
+    head: Head, rng: np.random.Generator, *, plain: bool = False, proportions: bool = False
+) -> Instance:
+    """Deform a source head into the instance grid; `plain` leaves it as it is, only placed.
+
+    proportions: give it a face of other proportions as well (`simulate.proportions`).
+    """
     linear = np.eye(3) if plain else random_affine(rng)
     brain = np.asarray(ndi.binary_erosion(head.brain, ndi.generate_binary_structure(3, 1)))
     middle = np.array(ndi.center_of_mass(head.brain)) if head.brain.any() else np.array(head.data.shape) / 2
@@ -174,6 +180,8 @@ def make_instance(head: Head, rng: np.random.Generator, *, plain: bool = False) 
             fine = smooth_field(rng, GRID, 10) * rng.uniform(0, 1.6)
             at[axis] += (wide + fine).ravel()
     at = at.astype(np.float32)
+    if proportions:
+        change_proportions(at, head.landmarks, rng)
     shape = np.array(head.data.shape)[:, None]
     in_view = ((at > -0.5) & (at < shape - 0.5)).all(axis=0)
     groups = len(GROUPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,12 +14,14 @@ class Mix:
 
     slabs: share of scans whose field of view ends about the eyes, half of them not defaced.
     reface_gain: between which values the brightness of an artificial face lies; tissue of the head is about 1.
+    proportions: faces of other proportions than those of the heads they are made of.
     """
 
     masks: Mapping[str, float]
     fills: Mapping[str, float]
     slabs: float = 0.0
     reface_gain: tuple[float, float] = (0.6, 1.3)
+    proportions: bool = False
 
 
 USUAL = Mix(
@@ -34,9 +36,10 @@ HARD = Mix(
            "nothing": 0.03, "half": 0.04, "leave": 0.11, "bitten": 0.16},
     fills={"zero": 0.42, "minimum": 0.07, "constant": 0.10, "noise": 0.06, "tissue_noise": 0.10, "blur": 0.10,
            "average": 0.04, "reface": 0.11},
-    slabs=0.10, reface_gain=(0.4, 1.2),
+    slabs=0.10, reface_gain=(0.4, 1.2), proportions=True,
 )  # fmt: skip
-MIXES = {"usual": USUAL, "hard": HARD}
+VARIED = replace(USUAL, proportions=True)
+MIXES = {"usual": USUAL, "hard": HARD, "varied": VARIED}
 
 
 def draw(shares: Mapping[str, float], rng: np.random.Generator) -> str:
