@@ -1,7 +1,7 @@
 """A trained network as files: weights with config, class order, projection version and a hash, for training and for use.
 
-`NAME.pt` is for training on; `NAME.onnx` is what the application runs: it looks at a head both ways or one way, as its
-config says, its convolutions have 8 bits, its metadata has the same facts. `NAME.weights.pt` is what a training on fresh
+`NAME.pt` is for training on; `NAME.onnx` is what the application runs: its convolutions have 8 bits, its metadata has the
+same facts. Both look at a head both ways or one way, as their config says. `NAME.weights.pt` is what a training on fresh
 attempts leaves: config and weights, no facts.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = WEIGHTS / "default.onnx"
+INPUTS = {"surfaces": (6, 6, 80, 80), "volume": (64, 80, 80)}  # of one head, in bytes
 OUTPUTS = ["joint", "regions", "valid", "blocks"]
 IN_FULL = ("volume/stem", "surfaces/stem/stem.0", "maps", "evidence")  # layers that are not quantised
 
@@ -56,6 +57,11 @@ class Facts:
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def both_ways(self) -> bool:
+        """Does the network look at a head and at its mirror image (`ModelConfig.both_ways`)?"""
+        return bool(self.config.get("both_ways", True))
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Facts:
@@ -93,9 +99,12 @@ def origin(start: Path | None, average: Path | None) -> dict[str, str | None]:
     }
 
 
-def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[NetworkInput]) -> None:
+def save(
+    model: DefacingNet, facts: Facts | Callable[[Path], Facts], path: Path, examples: Sequence[NetworkInput]
+) -> None:
     """Write `path` (.onnx) and its training twin (.pt), each whole or not at all; both of weights rounded to 16 bits.
 
+    facts: those of the network, or what finds them with the finished graph, a file that has none yet.
     examples: some heads as the network sees them, from which the ranges of its 8-bit convolutions are taken.
     """
     import onnx  # needed to make a model, not to run one
@@ -108,6 +117,7 @@ def save(model: DefacingNet, facts: Facts, path: Path, examples: Sequence[Networ
         plain, small, training = (Path(folder) / name for name in ("plain.onnx", "small.onnx", "twin.pt"))
         export(model, plain)
         quantise(plain, small, examples)
+        facts = facts(small) if callable(facts) else facts
         graph = onnx.load(str(small))
         onnx.helper.set_model_props(graph, {"facts": facts.text()})
         onnx.save(graph, str(small))
@@ -134,27 +144,25 @@ def rounded(model: DefacingNet, path: Path) -> DefacingNet:
 
 
 def export(model: DefacingNet, path: Path) -> None:
-    """The network as it is used, as an ONNX graph of 32-bit numbers."""
+    """The network, looking one way, as an ONNX graph of 32-bit numbers."""
     import torch
     from torch import nn
-
-    from inference.mirror import looking
 
     class Ordered(nn.Module):
         """The answers as a tuple, as an exported graph needs them."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = looking(model.eval().float())
+            self.model = model.eval().float()
 
         def forward(self, surfaces: Tensor, volume: Tensor) -> tuple[Tensor, ...]:
             out = self.model(surfaces, volume)
             return tuple(out[n] for n in OUTPUTS)
 
-    example = (torch.zeros(1, 6, 6, 80, 80, dtype=torch.uint8), torch.zeros(1, 64, 80, 80, dtype=torch.uint8))
+    example = tuple(torch.zeros(1, *shape, dtype=torch.uint8) for shape in INPUTS.values())
     torch.onnx.export(
-        Ordered().eval(), example, str(path), input_names=["surfaces", "volume"], output_names=OUTPUTS,
-        dynamic_axes={n: {0: "batch"} for n in ["surfaces", "volume", *OUTPUTS]}, dynamo=False, opset_version=17,
+        Ordered().eval(), example, str(path), input_names=list(INPUTS), output_names=OUTPUTS,
+        dynamic_axes={n: {0: "batch"} for n in [*INPUTS, *OUTPUTS]}, dynamo=False, opset_version=17,
     )  # fmt: skip
 
 

@@ -162,6 +162,12 @@ def examples(chosen: list[Shard], count: int = 96) -> list[NetworkInput]:
     return found[:count]
 
 
+def heads(batch: Batch) -> list[NetworkInput]:
+    """Every head of a batch as the application has it."""
+    pairs = zip(batch.surfaces.numpy(), batch.volumes.numpy(), strict=True)
+    return [NetworkInput(surfaces, volume) for surfaces, volume in pairs]
+
+
 def mirror(batch: Batch) -> Batch:
     """Left becomes right, in the pictures and in the maps."""
     surfaces, volumes = mirrored(batch.surfaces, batch.volumes)

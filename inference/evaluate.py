@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from inference import dataset, truth
 from inference.predict import Classifier
-from inference.projections.network import NetworkInput
 from inference.simulate.instance import REGIONS
 from reviews.thresholds import Interval, Judged, ThresholdPolicy, evidence, predicted_class, wilson
 
@@ -46,10 +45,7 @@ def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[li
     odd_accepted: list[bool] = []
     for shard in chosen:
         for batch in dataset.batches([shard], 24, None):
-            inputs = [
-                NetworkInput(s.numpy(), v.numpy()) for s, v in zip(batch.surfaces, batch.volumes, strict=True)
-            ]
-            for n, result in enumerate(classifier.predict(inputs)):
+            for n, result in enumerate(classifier.predict(dataset.heads(batch))):
                 face, _, brain = batch.attributes[n].tolist()
                 family, fill, contrast = map(str, batch.names[n])
                 if batch.odd[n]:

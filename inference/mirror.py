@@ -1,11 +1,15 @@
-"""A head with left and right exchanged, and a network that looks at it both ways."""
+"""A head with left and right exchanged: what the network is shown of it, and what its answers mean of the head itself.
+
+Everything here takes arrays of numpy and tensors of torch alike.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import Any
 
-from inference.model import DefacingNet
+import numpy as np
+
 from inference.projections.frame import SHAPE
 from inference.projections.network import SURFACES
 from inference.simulate.instance import REGIONS
@@ -17,45 +21,44 @@ _SWAPPED = [SURFACES.index({"left": "right", "right": "left"}.get(v, v)) for v i
 _ACROSS = ("front", "back", "top", "bottom")  # in these the columns run across the head
 
 
-def mirrored_views(maps: Tensor, width: int) -> Tensor:
+def turned(array: Any, axis: int) -> Any:
+    """From the last to the first along an axis."""
+    return np.flip(array, axis) if isinstance(array, np.ndarray) else array.flip(axis)
+
+
+def mirrored_views(maps: Any, width: int) -> Any:
     """(B, 6, C, rows, columns) of the mirrored head; the head takes the first `width` columns of a view."""
-    swapped = [maps[:, n] for n in _SWAPPED]
-    for n in map(SURFACES.index, _ACROSS):
-        swapped[n] = torch.cat([swapped[n][..., :width].flip(-1), swapped[n][..., width:]], dim=-1)
-    return torch.stack(swapped, dim=1)
+    other = maps.copy() if isinstance(maps, np.ndarray) else maps.clone()
+    for n, across in enumerate(map(_ACROSS.__contains__, SURFACES)):
+        other[:, n] = maps[:, _SWAPPED[n]]
+        if across:
+            other[:, n, :, :, :width] = turned(maps[:, n, :, :, :width], -1)
+    return other
 
 
-def mirrored(surfaces: Tensor, volume: Tensor) -> tuple[Tensor, Tensor]:
-    """The network's input (B, 6, 6, 80, 80), (B, 64, 80, 80) of the mirrored head."""
-    return mirrored_views(surfaces, SHAPE[0]), volume.flip(1)
+def mirrored(surfaces: Any, volume: Any) -> tuple[Any, Any]:
+    """The network's input (B, 6, 6, 80, 80), (B, 64, 80, 80) of the mirrored head; copies."""
+    return mirrored_views(surfaces, SHAPE[0]), turned(volume, 1)
 
 
-class BothWays(nn.Module):
-    """The mean of what a network says of a head and of the mirrored head: `joint`, `regions`, `valid`, `blocks`."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, surfaces: Tensor, volume: Tensor) -> dict[str, Tensor]:
-        """Logits as of `DefacingNet`, for (B, 6, 6, 80, 80) and (B, 64, 80, 80) bytes."""
-        other = mirrored(surfaces, volume)
-        out = self.model(torch.cat([surfaces, other[0]]), torch.cat([volume, other[1]]))
-        plain, turned = ({k: v.unflatten(0, (2, -1))[side] for k, v in out.items()} for side in (0, 1))
-        return {
-            "joint": (plain["joint"] + turned["joint"]) / 2,
-            "regions": (plain["regions"] + turned["regions"][:, SWAPPED_REGIONS]) / 2,
-            "valid": (plain["valid"] + turned["valid"]) / 2,
-            "blocks": (plain["blocks"] + turned["blocks"].flip(2)) / 2,
-        }
-
-
-def looks(model: DefacingNet, surfaces: Tensor, volume: Tensor) -> list[tuple[Tensor, Tensor]]:
+def looks(surfaces: Any, volume: Any, *, both_ways: bool) -> list[tuple[Any, Any]]:
     """What a network in use is shown of a batch: the heads and, where it looks both ways, their mirror images."""
     plain = (surfaces, volume)
-    return [plain, mirrored(*plain)] if model.config.both_ways else [plain]
+    return [plain, mirrored(*plain)] if both_ways else [plain]
 
 
-def looking(model: DefacingNet) -> nn.Module:
-    """The network as it is used: both ways, or as it is where its config says so."""
-    return BothWays(model) if model.config.both_ways else model
+def of_the_mirrored(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What answers (logits, with a batch axis) to a mirrored head mean of the head itself."""
+    return {
+        "joint": answers["joint"],
+        "regions": answers["regions"][:, SWAPPED_REGIONS],
+        "valid": answers["valid"],
+        "blocks": turned(answers["blocks"], 2),
+    }
+
+
+def together(answers: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of the answers to what `looks` gives: `joint`, `regions`, `valid`, `blocks`."""
+    plain, *others = answers
+    return {key: sum((of_the_mirrored(o)[key] for o in others), plain[key]) / len(answers)
+            for key in ("joint", "regions", "valid", "blocks")}  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.mirror import looks, together
 from inference.projections.network import CELLS, LAYERS, SIDE, SURFACES
 from inference.simulate.parts import PARTS
 
@@ -26,7 +27,7 @@ class ModelConfig:
     """Sizes of the network.
 
     fine: a convolution at 6 mm more; extra: bottlenecks at 12 mm more, before and after the deep level each.
-    both_ways: the network in use looks at a head and at its mirror image (`mirror.looking`).
+    both_ways: the network in use looks at a head and at its mirror image (`mirror.looks`).
     """
 
     widths: tuple[int, int, int] = (40, 80, 112)
@@ -224,3 +225,12 @@ class DefacingNet(nn.Module):
             "evidence": outer_maps,
             "blocks": blocks,
         }
+
+
+def as_used(model: DefacingNet, surfaces: Tensor, volume: Tensor) -> dict[str, Tensor]:
+    """What the network in use says of a batch: `joint`, `regions`, `valid`, `blocks`, from both ways or one."""
+    shown = looks(surfaces, volume, both_ways=model.config.both_ways)
+    answers = model(*(torch.cat(parts) for parts in zip(*shown, strict=True)))
+    return together(
+        [{k: v.unflatten(0, (len(shown), -1))[n] for k, v in answers.items()} for n in range(len(shown))]
+    )

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from inference import checkpoint
@@ -23,6 +22,7 @@ from inference.projections.network import (
     NetworkInput,
     seen_from,
 )
+from inference.runtime import Graph
 from inference.simulate.parts import PARTS
 from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
 
@@ -94,8 +94,8 @@ class Result:
 class Classifier:
     """A network ready for use in one process; one thread, safe before a fork."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, facts: Facts, path: Path) -> None:
-        self._session, self.facts, self.path = session, facts, path
+    def __init__(self, graph: Graph, facts: Facts, path: Path) -> None:
+        self._graph, self.facts, self.path = graph, facts, path
         self.version = checkpoint.file_hash(path)[:16]
         self.render_version = facts.render_version
         self.class_order = facts.classes
@@ -103,38 +103,30 @@ class Classifier:
     @classmethod
     def load(cls, path: Path = DEFAULT, threads: int = 1) -> Classifier:
         """Load weights; raises CheckpointError where they are missing, damaged or made for other projections."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
         if not path.is_file():
             raise CheckpointError(path, "no such file")
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many kinds of its own
+            graph = Graph(path, threads)
+        except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(path, f"not a usable network ({type(error).__name__})") from error
-        described = session.get_modelmeta().custom_metadata_map.get("facts", "")
-        return cls(session, Facts.parse(described, path), path)
+        return cls(graph, Facts.parse(graph.facts, path), path)
 
     def predict(self, inputs: Sequence[NetworkInput]) -> list[Result]:
         """One result for each input, in order."""
-        if not inputs:
-            return []
-        feed = {
-            "surfaces": np.stack([i.surfaces for i in inputs]),
-            "volume": np.stack([i.volume for i in inputs]),
-        }
-        joint, regions, valid, blocks = (np.asarray(a) for a in self._session.run(checkpoint.OUTPUTS, feed))
+        return [self._result(self._graph.answers(one, both_ways=self.facts.both_ways)) for one in inputs]
+
+    def _result(self, answers: dict[str, NDArray[np.float32]]) -> Result:
+        """What the logits mean, calibrated."""
         calibration = self.facts.calibration
-        logits = joint.astype(np.float64) / calibration["temperature"] + np.asarray(calibration["bias"])
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        chance = shifted / shifted.sum(axis=1, keepdims=True)
-        return [
-            Result(
-                joint=chance[n], regions=1 / (1 + np.exp(-regions[n].astype(np.float64))),
-                blocks=1 / (1 + np.exp(-blocks[n])), valid=float(valid[n]),
-                in_distribution=bool(np.isfinite(chance[n]).all() and valid[n] >= self.facts.valid_below),
-            )
-            for n in range(len(inputs))
-        ]  # fmt: skip
+        logits = answers["joint"].astype(np.float64) / calibration["temperature"] + calibration["bias"]
+        shifted = np.exp(logits - logits.max())
+        chance = shifted / shifted.sum()
+        valid = float(answers["valid"])
+        return Result(
+            joint=chance, regions=1 / (1 + np.exp(-answers["regions"].astype(np.float64))),
+            blocks=1 / (1 + np.exp(-answers["blocks"])), valid=valid,
+            in_distribution=bool(np.isfinite(chance).all() and valid >= self.facts.valid_below),
+        )  # fmt: skip
 
 
 __all__ = ["DEFAULT", "SURFACES", "CheckpointError", "Classifier", "Result"]

@@ -172,7 +172,8 @@ def prepared(
 @torch.no_grad()
 def features_of(model: DefacingNet, surfaces: Tensor, volumes: Tensor) -> Tensor:
     """(N, L, F) of N network inputs as the last layers see them; L looks, one or both ways, as the network is used."""
-    return torch.stack([model.features(*views)[0] for views in looks(model, surfaces, volumes)], dim=1)
+    shown = looks(surfaces, volumes, both_ways=model.config.both_ways)
+    return torch.stack([model.features(*views)[0] for views in shown], dim=1)
 
 
 def nobody(model: DefacingNet) -> Tensor:

@@ -12,10 +12,10 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,10 +24,13 @@ from torch import Tensor, distributed, multiprocessing, nn
 
 from inference import checkpoint, dataset, fresh, training_options
 from inference.losses import joint_loss, losses
-from inference.mirror import looking
-from inference.model import DefacingNet, ModelConfig
+from inference.model import DefacingNet, ModelConfig, as_used
 from inference.optimiser import Optimiser
 
+if TYPE_CHECKING:
+    from inference.runtime import Graph
+
+Answers = Callable[[dataset.Batch], dict[str, NDArray[np.float32]]]
 log = logging.getLogger("train")
 SAVE_EVERY = 100  # steps
 
@@ -51,16 +54,36 @@ class Average:
             self.values[key].copy_(present[key])
 
 
-@torch.no_grad()
-def outputs(model: DefacingNet, chosen: list[dataset.Shard], device: str = "cpu") -> dict[str, NDArray[Any]]:
-    """Logits of the network as it is used, and the truth, of all samples of some shards."""
-    looks = looking(model).eval()
+def by_network(model: DefacingNet) -> Answers:
+    """What a network answers that is still being trained."""
+    model.eval()
+
+    @torch.no_grad()
+    def answers(batch: dataset.Batch) -> dict[str, NDArray[np.float32]]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = as_used(model, batch.surfaces, batch.volumes)
+        return {key: value.float().numpy() for key, value in out.items()}
+
+    return answers
+
+
+def by_graph(graph: Graph, *, both_ways: bool) -> Answers:
+    """What an exported network answers."""
+
+    def answers(batch: dataset.Batch) -> dict[str, NDArray[np.float32]]:
+        every = [graph.answers(head, both_ways=both_ways) for head in dataset.heads(batch)]
+        return {key: np.stack([one[key] for one in every]) for key in every[0]}
+
+    return answers
+
+
+def outputs(answers: Answers, chosen: list[dataset.Shard]) -> dict[str, NDArray[Any]]:
+    """Logits of a network as it is used, and the truth, of all samples of some shards."""
     parts: list[dict[str, NDArray[Any]]] = []
     for batch in dataset.batches(chosen, 32, None):
-        with torch.autocast(device, dtype=torch.bfloat16):
-            out = looks(batch.surfaces.to(device), batch.volumes.to(device))
+        out = answers(batch)
         parts.append({
-            **{key: out[key].float().cpu().numpy() for key in ("joint", "regions", "valid")},
+            **{key: out[key] for key in ("joint", "regions", "valid")},
             "attributes": batch.attributes.numpy(), "odd": batch.odd.numpy(), "names": batch.names,
             "brain_ml": batch.brain_ml.numpy(), "kept": batch.kept.numpy(),
         })  # fmt: skip
@@ -278,7 +301,10 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
             continue
         run.save()
         if parts["calibration"] and run.epoch % options.check_every == 0:
-            log.info("people left out: %s", accuracy(outputs(run.averaged(), parts["calibration"][:20])))
+            log.info(
+                "people left out: %s",
+                accuracy(outputs(by_network(run.averaged()), parts["calibration"][:20])),
+            )
     if rank == 0:
         known = checkpoint.load_network(options.start)[1] if options.start and not options.epochs else {}
         finish(run.averaged(), parts, samples if options.epochs else 0, options, known.get("fresh"))
@@ -295,23 +321,29 @@ def finish(
     made: Mapping[str, Any] | None,
 ) -> None:
     """Calibrate on people left out of the training and write the checkpoint; made: how fresh attempts were made."""
-    model = checkpoint.rounded(model, options.out)
-    result = outputs(model, parts["calibration"])
-    real = ~result["odd"]
     people = {part: sorted({s.person for s in chosen}) for part, chosen in parts.items()}
     if made:
         people = {**people, "train": made["people"], "test": sorted({*people["test"]} - {*made["people"]})}
-    calibration = calibrate(result["joint"][real], result["attributes"][real])
-    facts = checkpoint.Facts(
-        config=asdict(model.config), calibration=calibration, valid_below=float(np.quantile(result["valid"][real], 0.005)),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
-              **checkpoint.origin(options.start, options.average), "fresh": made, "without": sorted(options.without),
-              "people": people, **({} if made else {"processes": options.processes, "epochs": options.epochs})},
-        metrics={"calibration_people": accuracy(result)},
-    )  # fmt: skip
+
+    def facts(graph: Path) -> checkpoint.Facts:
+        from inference.runtime import Graph  # needed at the end alone, not where only weights are trained
+
+        answers = by_graph(Graph(graph, options.threads), both_ways=model.config.both_ways)
+        result = outputs(answers, parts["calibration"])
+        real = ~result["odd"]
+        found = checkpoint.Facts(
+            config=asdict(model.config), calibration=calibrate(result["joint"][real], result["attributes"][real]),
+            valid_below=float(np.quantile(result["valid"][real], 0.005)),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
+                  **checkpoint.origin(options.start, options.average), "fresh": made, "without": sorted(options.without),
+                  "people": people, **({} if made else {"processes": options.processes, "epochs": options.epochs})},
+            metrics={"calibration_people": accuracy(result)},
+        )  # fmt: skip
+        log.info("%s %s", options.out, json.dumps(found.metrics))
+        return found
+
     checkpoint.save(model, facts, options.out, dataset.examples(parts["calibration"]))
-    log.info("wrote %s %s", options.out, json.dumps(facts.metrics))
 
 
 def main() -> None:

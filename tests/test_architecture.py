@@ -27,7 +27,9 @@ def test_the_contracts_hold(command, tmp_path):
 
 def test_starting_the_web_application_loads_no_network_library():
     program = "import sys, qcsite.wsgi; from django.urls import get_resolver; get_resolver().url_patterns; "
-    program += "print(*[name for name in ('torch', 'onnxruntime', 'deepbet') if name in sys.modules])"
+    program += (
+        "print(*[name for name in ('torch', 'onnxruntime', 'openvino', 'deepbet') if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )

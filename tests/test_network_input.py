@@ -57,11 +57,12 @@ def test_a_mirrored_head_looks_as_if_it_had_been_acquired_so(picture):
     frame = head_frame(picture, (2.0, 2.0, 2.0))
     turned = replace(frame, data=frame.data[::-1], head=frame.head[::-1])
     plain = network_input(frame)
-    found = mirrored(torch.from_numpy(plain.surfaces)[None], torch.from_numpy(plain.volume)[None])
     wanted = network_input(turned)
     assert not np.array_equal(wanted.surfaces, plain.surfaces), "one side has a mark"
-    np.testing.assert_array_equal(found[0][0].numpy(), wanted.surfaces)
-    np.testing.assert_array_equal(found[1][0].numpy(), wanted.volume)
+    for arrays in (np.asarray, torch.from_numpy):
+        surfaces, volume = mirrored(arrays(plain.surfaces)[None], arrays(plain.volume)[None])
+        np.testing.assert_array_equal(np.asarray(surfaces[0]), wanted.surfaces)
+        np.testing.assert_array_equal(np.asarray(volume[0]), wanted.volume)
 
 
 def test_surface_views_look_from_where_they_say():

@@ -1,22 +1,28 @@
 """Weights and answers: the exported network equals the trained one, and weights that do not fit are refused."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from inference import checkpoint, truth
 from inference.checkpoint import CheckpointError, Facts
-from inference.mirror import BothWays, mirrored
-from inference.model import DefacingNet, ModelConfig
+from inference.mirror import mirrored
+from inference.model import DefacingNet, ModelConfig, as_used
 from inference.predict import Classifier
 from inference.projections.network import VIEW_NAMES, NetworkInput
+from inference.runtime import Graph
 from inference.saliency import as_shown
 from inference.simulate.parts import PARTS
 
+ROOT = Path(__file__).parent.parent
 SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, stem=4, blocks=8, deep=8, hidden=16)
 CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
 
@@ -63,24 +69,75 @@ def tensors(inputs):
     )
 
 
-@pytest.mark.parametrize("both_ways", [True, False])
-def test_the_exported_graph_says_what_the_trained_network_says(both_ways, inputs, tmp_path):
+@pytest.mark.parametrize("larger", [{}, {"fine": True, "extra": 1}])
+def test_the_exported_graph_says_what_the_trained_network_says(larger, inputs, tmp_path):
     torch.manual_seed(0)
-    network = DefacingNet(replace(SMALL, both_ways=both_ways, fine=not both_ways, extra=1 - both_ways)).eval()
-    path = tmp_path / "plain.onnx"
-    checkpoint.export(network, path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    surfaces, volumes = tensors(inputs)
-    found = session.run(checkpoint.OUTPUTS, {"surfaces": surfaces.numpy(), "volume": volumes.numpy()})
+    network = DefacingNet(replace(SMALL, **larger)).eval()
+    checkpoint.export(network, tmp_path / "plain.onnx")
+    graph = Graph(tmp_path / "plain.onnx")
     with torch.no_grad():
-        out = (BothWays(network) if both_ways else network)(surfaces, volumes)
-    for name, value in zip(checkpoint.OUTPUTS, found, strict=True):
-        np.testing.assert_allclose(value, out[name].numpy(), atol=1e-4)
+        out = network(*tensors(inputs))
+    for n, head in enumerate(inputs):
+        for name, value in graph(head.surfaces[None], head.volume[None]).items():
+            np.testing.assert_allclose(value[0], out[name][n].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_it_looks_at_a_head_and_at_its_mirror_image_where_its_config_says_so(both_ways, inputs, tmp_path):
+    torch.manual_seed(0)
+    config = replace(SMALL, both_ways=both_ways)
+    network = DefacingNet(config).eval()
+    path = tmp_path / "net.onnx"
+    checkpoint.save(network, facts(config=dataclasses.asdict(config)), path, inputs)
+    with torch.no_grad():
+        plain = network(*tensors(inputs))
+        turned = network(*mirrored(*tensors(inputs)))
+        used = as_used(network, *tensors(inputs))
+    wanted = (plain["blocks"] + turned["blocks"].flip(2)) / 2 if both_ways else plain["blocks"]
+    torch.testing.assert_close(used["blocks"], wanted)
+    answers = Graph(path).answers(inputs[0], both_ways=both_ways)
+    for name in checkpoint.OUTPUTS:
+        np.testing.assert_allclose(answers[name], used[name][0].numpy(), atol=0.1)
+    assert {name: value.shape for name, value in answers.items()} == {
+        "joint": (8,), "regions": (5,), "valid": (), "blocks": (10, 16, 20, 20)
+    }  # fmt: skip
+
+
+def test_answering_reports_to_nobody(weights):
+    program = f"""
+import sys
+def refuse(event, details):
+    if event.startswith("socket."):
+        raise SystemExit(f"{{event}} {{details}}")
+sys.addaudithook(refuse)
+import pathlib, numpy, time
+from inference.predict import Classifier
+from inference.projections.network import NetworkInput
+head = NetworkInput(numpy.zeros((6, 6, 80, 80), "uint8"), numpy.zeros((64, 80, 80), "uint8"))
+print(len(Classifier.load(pathlib.Path({str(weights)!r})).predict([head])))
+assert sys.modules["openvino_telemetry"] is None
+time.sleep(0.5)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
+
+
+def test_it_answers_in_a_process_that_was_forked_after_loading(inputs, weights):
+    classifier = Classifier.load(weights)
+    before = classifier.predict(inputs[:1])[0].joint
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os.write(write, classifier.predict(inputs[:1])[0].joint.tobytes())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(np.frombuffer(os.read(read, 64)), before)
 
 
 def test_in_8_bits_it_says_nearly_the_same(network, inputs, weights):
     with torch.no_grad():
-        out = BothWays(network)(*tensors(inputs))
+        out = as_used(network, *tensors(inputs))
     logits = out["joint"] / CALIBRATION["temperature"] + torch.tensor(CALIBRATION["bias"])
     found = Classifier.load(weights).predict(inputs)
     np.testing.assert_allclose([r.joint for r in found], logits.softmax(1).numpy(), atol=0.01)
