@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
     from inference.model import DefacingNet
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)  # graphs of format 2 have in them whether they look both ways
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = WEIGHTS / "default.onnx"
 INPUTS = {"surfaces": (6, 6, 80, 80), "volume": (64, 80, 80)}  # of one head, in bytes
-OUTPUTS = ["joint", "regions", "valid", "blocks"]
+OUTPUTS = {"joint": (8,), "regions": (5,), "valid": (), "blocks": (10, 16, 20, 20)}
 IN_FULL = ("volume/stem", "surfaces/stem/stem.0", "maps", "evidence")  # layers that are not quantised
 
 
@@ -60,8 +62,8 @@ class Facts:
 
     @property
     def both_ways(self) -> bool:
-        """Does the network look at a head and at its mirror image (`ModelConfig.both_ways`)?"""
-        return bool(self.config.get("both_ways", True))
+        """Must the graph be asked about a head and about its mirror image (`ModelConfig.both_ways`)?"""
+        return self.format >= 3 and bool(self.config.get("both_ways", True))
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Facts:
@@ -69,9 +71,10 @@ class Facts:
         try:
             values = json.loads(text)
             facts = cls(**{**values, "classes": tuple(values["classes"])})
+            facts.check()
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(path, f"its description cannot be read ({error})") from error
-        if facts.format != FORMAT:
+        if facts.format not in READABLE:
             raise CheckpointError(path, f"format {facts.format}, this software reads {FORMAT}")
         if facts.classes != CLASSES:
             raise CheckpointError(path, f"class order {facts.classes}, expected {CLASSES}")
@@ -80,6 +83,18 @@ class Facts:
                 path, f"made for projections {facts.render_version}, this software renders {RENDER_VERSION}"
             )
         return facts
+
+    def check(self) -> None:
+        """Raises ValueError, TypeError or KeyError where what answers are made with is not of its kind."""
+        numbers = [
+            float(self.calibration["temperature"]),
+            float(self.valid_below),
+            *map(float, self.calibration["bias"]),
+        ]
+        if len(numbers) != 2 + OUTPUTS["joint"][0] or not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
+            raise ValueError("its calibration is not one")
+        if not isinstance(self.config, dict):
+            raise TypeError("its sizes are no list of names and values")
 
     def text(self) -> str:
         """As JSON."""
@@ -161,7 +176,7 @@ def export(model: DefacingNet, path: Path) -> None:
 
     example = tuple(torch.zeros(1, *shape, dtype=torch.uint8) for shape in INPUTS.values())
     torch.onnx.export(
-        Ordered().eval(), example, str(path), input_names=list(INPUTS), output_names=OUTPUTS,
+        Ordered().eval(), example, str(path), input_names=list(INPUTS), output_names=list(OUTPUTS),
         dynamic_axes={n: {0: "batch"} for n in [*INPUTS, *OUTPUTS]}, dynamo=False, opset_version=17,
     )  # fmt: skip
 

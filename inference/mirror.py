@@ -37,7 +37,7 @@ def mirrored_views(maps: Any, width: int) -> Any:
 
 
 def mirrored(surfaces: Any, volume: Any) -> tuple[Any, Any]:
-    """The network's input (B, 6, 6, 80, 80), (B, 64, 80, 80) of the mirrored head; copies."""
+    """The network's input (B, 6, 6, 80, 80), (B, 64, 80, 80) of the mirrored head."""
     return mirrored_views(surfaces, SHAPE[0]), turned(volume, 1)
 
 

@@ -102,6 +102,7 @@ def retrain(
     }
     made = replace(
         facts,
+        format=checkpoint.FORMAT,
         calibration=calibration,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         data=data,

@@ -44,8 +44,10 @@ class Graph:
             "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "f32",  # the same answers on every processor
         })  # fmt: skip
-        for name in OUTPUTS:
-            self._run.output(name)
+        for name, shape in OUTPUTS.items():
+            found = tuple(self._run.output(name).shape)
+            if found != (1, *shape):
+                raise ValueError(f"{name} has the shape {found}")
 
     def __call__(
         self, surfaces: NDArray[np.uint8], volume: NDArray[np.uint8]

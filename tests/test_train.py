@@ -24,6 +24,7 @@ from inference.losses import joint_loss, losses
 from inference.model import DefacingNet
 from inference.optimiser import DECAY, Optimiser
 from inference.predict import Classifier
+from inference.runtime import Graph
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import REGIONS
 from reviews.thresholds import triage
@@ -238,7 +239,7 @@ def weights_of(path):
     return checkpoint.load_for_training(path.with_suffix(".pt"))[0].state_dict().values()
 
 
-def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, tmp_path, monkeypatch, caplog):
     out = tmp_path / "net.onnx"
     steps = []
     step = train.Run.step
@@ -258,7 +259,11 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     train.train(options(shard_folder, out, 2))
     assert len(steps) == 4, "nothing was done again"
     whole = tmp_path / "whole.onnx"
-    train.train(options(shard_folder, whole, 2))
+    checked = options(shard_folder, whole, 2)
+    checked.check_every = 1
+    caplog.set_level("INFO", "train")
+    train.train(checked)
+    assert caplog.text.count("people left out") == 2
     for one, other in zip(weights_of(out), weights_of(whole), strict=True):
         assert torch.equal(one, other), "the interruption left no trace"
     again = tmp_path / "two.onnx"
@@ -279,7 +284,13 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     assert Classifier.load(middle).facts.data["averaged_with"] == checkpoint.file_hash(none.average)[:16]
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
-    assert np.isfinite(network.facts.calibration["temperature"])
+    answers = train.by_graph(Graph(out), both_ways=True)
+    said = train.outputs(answers, dataset.split(dataset.shards(shard_folder))["calibration"])
+    heads = ~said["odd"]
+    assert network.facts.valid_below == pytest.approx(np.quantile(said["valid"][heads], 0.005))
+    wanted = train.calibrate(said["joint"][heads], said["attributes"][heads])
+    assert network.facts.calibration["temperature"] == pytest.approx(wanted["temperature"])
+    assert network.facts.calibration["bias"] == pytest.approx(wanted["bias"])
 
 
 def case(p, truth):

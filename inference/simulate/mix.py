@@ -36,10 +36,10 @@ HARD = Mix(
            "nothing": 0.03, "half": 0.04, "leave": 0.11, "bitten": 0.16},
     fills={"zero": 0.42, "minimum": 0.07, "constant": 0.10, "noise": 0.06, "tissue_noise": 0.10, "blur": 0.10,
            "average": 0.04, "reface": 0.11},
-    slabs=0.10, reface_gain=(0.4, 1.2), proportions=True,
+    slabs=0.10, reface_gain=(0.4, 1.2),
 )  # fmt: skip
-VARIED = replace(USUAL, proportions=True)
-MIXES = {"usual": USUAL, "hard": HARD, "varied": VARIED}
+VARIED, HARD_VARIED = (replace(mix, proportions=True) for mix in (USUAL, HARD))  # to train on
+MIXES = {"usual": USUAL, "hard": HARD, "varied": VARIED, "hard-varied": HARD_VARIED}
 
 
 def draw(shares: Mapping[str, float], rng: np.random.Generator) -> str:

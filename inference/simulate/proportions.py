@@ -49,5 +49,6 @@ def change_proportions(
             at[:, near] -= (amount * side)[:, None].astype(np.float32) * weight
     below, reach, typical = JAW
     middle_x, height = known["mouth"][0], known["mouth"][2] - below
-    wider = rng.normal(0, typical) * np.exp(-(((at[2] - height) / reach) ** 2) / 2)
+    amount = typical * np.clip(rng.normal(0, 1), -LARGEST, LARGEST)
+    wider = amount * np.exp(-(((at[2] - height) / reach) ** 2) / 2)
     at[0] += (at[0] - middle_x) * wider.astype(np.float32)
