@@ -160,18 +160,33 @@ def by_question(cases: Sequence[Case]) -> list[str]:
 
 
 BITES_ML = (0.0, truth.BRAIN_CLEAR_ML, truth.BRAIN_SURE_ML, 4, 8, 16, 40, np.inf)
+SHARES = (0.0, 0.1, truth.KEPT_CLEAR, truth.KEPT_SURE, 0.75, 0.85, 0.95, 1.0)
 
 
 def by_amount(cases: Sequence[Case]) -> list[str]:
     """'Was brain removed' answered at one half, by how much was."""
-    lines = ["| ml of brain removed | n | right |", "|---|---|---|"]
-    for low, high in itertools.pairwise((-np.inf, *BITES_ML)):
-        within = [c for c in cases if low < c.brain_ml <= high]
+    told = [(c.brain_ml, (c.attributes["brain"] >= 0.5) == (c.truth in ("brain", "both"))) for c in cases]
+    return in_steps("ml of brain removed", told, BITES_ML)
+
+
+def by_share(cases: Sequence[Case]) -> list[str]:
+    """'Does a face remain' answered at one half, by how much is left of the region of which most is."""
+    most = [max((c.kept[r] for r in truth.FACE_REGIONS if r in c.kept), default=np.nan) for c in cases]
+    right = [(c.attributes["face"] >= 0.5) == (c.truth in ("face", "both")) for c in cases]
+    return in_steps(
+        "share left of the region of which most is left", list(zip(most, right, strict=True)), SHARES
+    )
+
+
+def in_steps(title: str, told: Sequence[tuple[float, bool]], steps: Sequence[float]) -> list[str]:
+    """How often an answer is right, by the amount that was asked about; told: (amount, right) of each case."""
+    lines = [f"| {title} | n | right |", "|---|---|---|"]
+    for low, high in itertools.pairwise((-np.inf, *steps)):
+        within = [right for amount, right in told if low < amount <= high]
         if not within:
             continue
-        right = sum((c.attributes["brain"] >= 0.5) == (c.truth in ("brain", "both")) for c in within)
         name = "none" if high == 0 else f"over {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
-        lines.append(f"| {name} | {len(within)} | {show(wilson(right, len(within)))} |")
+        lines.append(f"| {name} | {len(within)} | {show(wilson(sum(within), len(within)))} |")
     return lines
 
 
@@ -229,6 +244,7 @@ def report(classifier: Classifier, data: Path, names: Sequence[str] = ()) -> str
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",
         "", *confusion(usable), "", "## By question and region", "", *by_question(usable), "", *by_amount(usable),
+        "", *by_share(usable),
         *apart(usable, classifier.facts.data.get("without", ()), names, policy),
         "", "## By contrast", "", *by(usable, "contrast", policy),
         "", "## By kind of mask", "", *by(usable, "family", policy), "", "## By filling", "", *by(usable, "fill", policy),

@@ -16,6 +16,7 @@ from inference.evaluate import (
     auroc,
     by_amount,
     by_question,
+    by_share,
     calibration_error,
     choose_policy,
     risk_coverage,
@@ -335,6 +336,21 @@ def test_bites_are_scored_by_how_much_was_removed():
         "2 to 4": (2, "0.500"),
         "over 40": (1, "1.000"),
     }
+
+
+def test_faces_are_scored_by_how_much_is_left_of_the_region_of_which_most_is():
+    def case(predicted, **kept):
+        left = "face" if max(kept.values()) > 0.5 else "pass"
+        return Case({}, left, attributes={"face": predicted}, kept=kept)
+
+    cases = [
+        case(0.1, eyes=0.0, nose=0.0), case(0.1, eyes=0.3, nose=0.1), case(0.6, mouth=0.2), case(0.4, eyes=0.7, nose=0.0),
+        case(0.6, nose=0.72, left_ear=1.0), case(0.9, eyes=1.0),
+    ]  # fmt: skip
+    found = [line.split("|")[1:4] for line in by_share(cases)[2:]]
+    assert [(name.strip(), int(n), right.split()[0]) for name, n, right in found] == [
+        ("none", 1, "1.000"), ("0.1 to 0.35", 2, "0.500"), ("0.65 to 0.75", 2, "0.500"), ("0.95 to 1", 1, "1.000"),
+    ]  # fmt: skip
 
 
 def test_what_a_training_left_out_is_judged_apart_and_so_is_what_is_asked_for():
