@@ -101,6 +101,28 @@ def choose_policy(
     return best
 
 
+def one_cut(cases: Sequence[Case], accuracy: float = 0.98) -> float:
+    """The lowest confidence above which, of `cases`, this share of the most probable classes is right."""
+    top = np.array([max(c.probabilities.values()) for c in cases])
+    right = np.array([predicted_class(c.probabilities) == c.truth for c in cases])
+    order = np.argsort(-top, kind="stable")
+    within = np.flatnonzero(np.cumsum(right[order]) >= accuracy * np.arange(1, len(order) + 1))
+    return float(top[order[within[-1]]]) if within.size else 1.0
+
+
+def at_one_cut(cases: Sequence[Case], cut: float) -> str:
+    """What one confidence for everything decides, as a sentence."""
+    decided = [c for c in cases if max(c.probabilities.values()) >= cut]
+    said = [predicted_class(c.probabilities) for c in decided]
+    right = wilson(sum(one == c.truth for one, c in zip(said, decided, strict=True)), len(decided))
+    passes = [c.truth == "pass" for one, c in zip(said, decided, strict=True) if one == "pass"]
+    return (
+        f"One cut-off for every class, {cut:.3f}, the lowest at which the calibration people have 0.98 right: "
+        f"coverage {show(wilson(len(decided), len(cases)))}, selective accuracy {show(right)}, "
+        f"false passes {passes.count(False)}/{len(passes)}."
+    )
+
+
 def show(interval: Interval) -> str:
     """A share with its bounds; a dash where there was nothing to count."""
     if interval.share is None:
@@ -240,6 +262,7 @@ def report(classifier: Classifier, data: Path, names: Sequence[str] = ()) -> str
         f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
         "", "## People never trained on", "", HEAD, row("test people", usable, policy),
         row("calibration people", tuned, policy),
+        "", at_one_cut(usable, one_cut([c for c in tuned if c.in_distribution])),
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",

@@ -13,12 +13,14 @@ from inference import checkpoint, dataset, train
 from inference.evaluate import (
     Case,
     apart,
+    at_one_cut,
     auroc,
     by_amount,
     by_question,
     by_share,
     calibration_error,
     choose_policy,
+    one_cut,
     risk_coverage,
 )
 from inference.losses import joint_loss, losses
@@ -314,6 +316,16 @@ def test_chosen_cut_offs_keep_false_passes_within_the_limit():
     assert triage(sure.probabilities, policy).route == "fail"
     assert triage(wrong.probabilities, policy).route == "refer"
     assert all(triage(c.probabilities, policy).route != "verify" for c in cases if c.truth != "pass")
+
+
+def test_one_cut_off_decides_as_much_as_the_people_it_is_taken_from_allow():
+    cases = [case(0.95, "pass")] * 98 + [case(0.9, "face")] * 2 + [case(0.8, "face")]
+    assert one_cut(cases) == 0.9, "2 errors of 100 are allowed, 3 of 101 are not"
+    assert one_cut([case(0.9, "face")]) == 1.0
+    told = at_one_cut([*cases, case(0.1, "face")], 0.9)
+    assert "coverage 0.980" in told
+    assert "selective accuracy 0.980" in told
+    assert "false passes 2/100" in told
 
 
 def test_figures_of_a_perfect_and_of_a_blind_model():
