@@ -17,8 +17,10 @@ from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from inference.projections.network import RENDER_VERSION, NetworkInput
-from inference.truth import CLASSES
+from inference.projections.frame import SHAPE
+from inference.projections.network import CELLS, LAYERS, RENDER_VERSION, SIDE, SURFACES, NetworkInput
+from inference.simulate.parts import PARTS
+from inference.truth import CLASSES, EAR_REGIONS, FACE_REGIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +31,13 @@ FORMAT = 3
 READABLE = (2, FORMAT)  # graphs of format 2 have in them whether they look both ways
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = WEIGHTS / "default.onnx"
-INPUTS = {"surfaces": (6, 6, 80, 80), "volume": (64, 80, 80)}  # of one head, in bytes
-OUTPUTS = {"joint": (8,), "regions": (5,), "valid": (), "blocks": (10, 16, 20, 20)}
+INPUTS = {"surfaces": (len(SURFACES), LAYERS, SIDE, SIDE), "volume": SHAPE}  # of one head, in bytes
+OUTPUTS = {
+    "joint": (8,),
+    "regions": (len(FACE_REGIONS + EAR_REGIONS),),
+    "valid": (),
+    "blocks": (len(PARTS), *CELLS),
+}
 IN_FULL = ("volume/stem", "surfaces/stem/stem.0", "maps", "evidence")  # layers that are not quantised
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference import truth
-from inference.mirror import SWAPPED_REGIONS, mirrored, mirrored_views
+from inference.mirror import mirrored, mirrored_regions, mirrored_views
 from inference.projections.frame import SHAPE
 from inference.projections.network import POOL, NetworkInput
 from inference.simulate.sample import by_region
@@ -172,10 +172,10 @@ def mirror(batch: Batch) -> Batch:
     """Left becomes right, in the pictures and in the maps."""
     surfaces, volumes = mirrored(batch.surfaces, batch.volumes)
     evidence = mirrored_views(batch.evidence, SHAPE[0] // POOL)
-    kept = torch.stack([batch.kept[:, n] for n in SWAPPED_REGIONS], dim=1)  # a list as index is waited for
     return replace(
-        batch, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=batch.blocks.flip(2), kept=kept
-    )
+        batch, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=batch.blocks.flip(2),
+        kept=mirrored_regions(batch.kept),
+    )  # fmt: skip
 
 
 CURVE_AT = (0, 24, 48, 72, 96, 128, 176, 255)  # bytes between which a curve of intensities is straight

@@ -101,13 +101,19 @@ def choose_policy(
     return best
 
 
-def one_cut(cases: Sequence[Case], accuracy: float = 0.98) -> float:
-    """The lowest confidence above which, of `cases`, this share of the most probable classes is right."""
+def by_confidence(cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(probability of the most probable class, is it right) of every case, the most confident first."""
     top = np.array([max(c.probabilities.values()) for c in cases])
     right = np.array([predicted_class(c.probabilities) == c.truth for c in cases])
     order = np.argsort(-top, kind="stable")
-    within = np.flatnonzero(np.cumsum(right[order]) >= accuracy * np.arange(1, len(order) + 1))
-    return float(top[order[within[-1]]]) if within.size else 1.0
+    return top[order], right[order]
+
+
+def one_cut(cases: Sequence[Case], accuracy: float = 0.98) -> float:
+    """The lowest confidence above which, of `cases`, this share of the most probable classes is right."""
+    top, right = by_confidence(cases)
+    within = np.flatnonzero(np.cumsum(right) >= accuracy * np.arange(1, len(right) + 1))
+    return float(top[within[-1]]) if within.size else 1.0
 
 
 def at_one_cut(cases: Sequence[Case], cut: float) -> str:
@@ -214,13 +220,11 @@ def in_steps(title: str, told: Sequence[tuple[float, bool]], steps: Sequence[flo
 
 def risk_coverage(cases: Sequence[Case]) -> list[str]:
     """Error among the most confident share of cases, for the whole range of shares."""
-    top = np.array([max(c.probabilities.values()) for c in cases])
-    right = np.array([predicted_class(c.probabilities) == c.truth for c in cases])
-    order = np.argsort(-top)
-    errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    _, right = by_confidence(cases)
+    errors = np.cumsum(~right) / np.arange(1, len(right) + 1)
     lines = ["| coverage | error |", "|---|---|"]
     for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0):
-        lines.append(f"| {share:.2f} | {errors[max(0, round(share * len(order)) - 1)]:.4f} |")
+        lines.append(f"| {share:.2f} | {errors[max(0, round(share * len(right)) - 1)]:.4f} |")
     return lines
 
 

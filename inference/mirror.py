@@ -12,10 +12,11 @@ import numpy as np
 
 from inference.projections.frame import SHAPE
 from inference.projections.network import SURFACES
-from inference.simulate.instance import REGIONS
+from inference.truth import EAR_REGIONS, FACE_REGIONS
 
-SWAPPED_REGIONS = [
-    REGIONS.index({"left_ear": "right_ear", "right_ear": "left_ear"}.get(r, r)) for r in REGIONS
+_REGIONS = (*FACE_REGIONS, *EAR_REGIONS)
+_SWAPPED_REGIONS = [
+    _REGIONS.index({"left_ear": "right_ear", "right_ear": "left_ear"}.get(r, r)) for r in _REGIONS
 ]
 _SWAPPED = [SURFACES.index({"left": "right", "right": "left"}.get(v, v)) for v in SURFACES]
 _ACROSS = ("front", "back", "top", "bottom")  # in these the columns run across the head
@@ -26,13 +27,24 @@ def turned(array: Any, axis: int) -> Any:
     return np.flip(array, axis) if isinstance(array, np.ndarray) else array.flip(axis)
 
 
+def exchanged(array: Any, order: list[int]) -> Any:
+    """A copy with its second axis in another order; column by column, since a GPU is waited for where a list is an index."""
+    other = array.copy() if isinstance(array, np.ndarray) else array.clone()
+    for n, at in enumerate(order):
+        other[:, n] = array[:, at]
+    return other
+
+
+def mirrored_regions(values: Any) -> Any:
+    """(B, 5) values of the regions of the mirrored head."""
+    return exchanged(values, _SWAPPED_REGIONS)
+
+
 def mirrored_views(maps: Any, width: int) -> Any:
     """(B, 6, C, rows, columns) of the mirrored head; the head takes the first `width` columns of a view."""
-    other = maps.copy() if isinstance(maps, np.ndarray) else maps.clone()
-    for n, across in enumerate(map(_ACROSS.__contains__, SURFACES)):
-        other[:, n] = maps[:, _SWAPPED[n]]
-        if across:
-            other[:, n, :, :, :width] = turned(maps[:, n, :, :, :width], -1)
+    other = exchanged(maps, _SWAPPED)
+    for n in map(SURFACES.index, _ACROSS):
+        other[:, n, :, :, :width] = turned(maps[:, n, :, :, :width], -1)
     return other
 
 
@@ -51,7 +63,7 @@ def of_the_mirrored(answers: Mapping[str, Any]) -> dict[str, Any]:
     """What answers (logits, with a batch axis) to a mirrored head mean of the head itself."""
     return {
         "joint": answers["joint"],
-        "regions": answers["regions"][:, SWAPPED_REGIONS],
+        "regions": mirrored_regions(answers["regions"]),
         "valid": answers["valid"],
         "blocks": turned(answers["blocks"], 2),
     }
@@ -60,5 +72,6 @@ def of_the_mirrored(answers: Mapping[str, Any]) -> dict[str, Any]:
 def together(answers: list[Mapping[str, Any]]) -> dict[str, Any]:
     """The mean of the answers to what `looks` gives: `joint`, `regions`, `valid`, `blocks`."""
     plain, *others = answers
-    return {key: sum((of_the_mirrored(o)[key] for o in others), plain[key]) / len(answers)
+    meant = [of_the_mirrored(other) for other in others]
+    return {key: sum((one[key] for one in meant), plain[key]) / len(answers)
             for key in ("joint", "regions", "valid", "blocks")}  # fmt: skip

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from inference import checkpoint, dataset
+from inference.calibration import calibrate
 from inference.losses import joint_loss
 from inference.mirror import looks
 from inference.model import DefacingNet
 from inference.projections.network import NetworkInput
 from inference.storage import load_inputs
-from inference.train import calibrate
 
 LEAST_TRAIN, LEAST_CALIBRATION = 20, 20
 HOLD, HOLD_JOINT = 0.3, 0.01  # weights of staying near what the network said before: of regions, of classes

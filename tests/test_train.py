@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from inference import checkpoint, dataset, train
+from inference import calibration, checkpoint, dataset, train
 from inference.evaluate import (
     Case,
     apart,
@@ -51,7 +51,7 @@ def test_calibration_tames_overconfident_logits():
     logits = rng.normal(0, 1, (600, 8)).astype(np.float32)
     logits[np.arange(600), truth] += 1.5
     attributes = np.stack([truth & 1, truth >> 1 & 1, truth >> 2 & 1], axis=1)
-    found = train.calibrate(logits * 6, attributes)
+    found = calibration.calibrate(logits * 6, attributes)
     assert found["temperature"] == pytest.approx(6 / 1.5, rel=0.2), "unit noise around a step of 1.5"
 
 
@@ -287,11 +287,11 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     assert Classifier.load(middle).facts.data["averaged_with"] == checkpoint.file_hash(none.average)[:16]
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
-    answers = train.by_graph(Graph(out), both_ways=True)
-    said = train.outputs(answers, dataset.split(dataset.shards(shard_folder))["calibration"])
+    answers = calibration.by_graph(Graph(out), both_ways=True)
+    said = calibration.outputs(answers, dataset.split(dataset.shards(shard_folder))["calibration"])
     heads = ~said["odd"]
     assert network.facts.valid_below == pytest.approx(np.quantile(said["valid"][heads], 0.005))
-    wanted = train.calibrate(said["joint"][heads], said["attributes"][heads])
+    wanted = calibration.calibrate(said["joint"][heads], said["attributes"][heads])
     assert network.facts.calibration["temperature"] == pytest.approx(wanted["temperature"])
     assert network.facts.calibration["bias"] == pytest.approx(wanted["bias"])
 
