@@ -12,7 +12,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Head:
     def save(self, path: Path) -> None:
         """Write to an .npz, whole or not at all."""
         part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, **vars(self))
+        np.savez_compressed(part, **{field.name: getattr(self, field.name) for field in fields(self)})
         part.replace(path)
 
     @classmethod
@@ -93,6 +94,16 @@ class Head:
             values[key] = str(values[key])
         values["labels"] = bool(values["labels"])
         return cls(**values)
+
+    @cached_property
+    def inner_brain(self) -> NDArray[np.bool_]:
+        """The brain without its outermost mm."""
+        return np.asarray(ndi.binary_erosion(self.brain, ndi.generate_binary_structure(3, 1)))
+
+    @cached_property
+    def middle(self) -> NDArray[np.float64]:
+        """The middle of the brain, of the volume where there is none; index coordinates."""
+        return np.array(ndi.center_of_mass(self.brain) if self.brain.any() else np.array(self.data.shape) / 2)
 
 
 def template_path(name: str = "mean_reg2mean.nii.gz") -> Path:

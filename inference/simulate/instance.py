@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
@@ -162,16 +163,50 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(flip @ turn @ shear @ np.diag(1 / scale))
 
 
+def sampled(
+    head: Head, at: FloatArray, linear: NDArray[np.float64], device: str
+) -> tuple[FloatArray, FloatArray]:
+    """What lies at the eight corners of cells half as wide around `at` (3, N), voxel indices, axes turned by `linear`.
+
+    (16, N) how many of them are of each tissue group, or (N,) the sum of their intensities; (N,) how many are brain.
+    """
+    middles = torch.from_numpy(at).to(device)
+    data, brain = (torch.from_numpy(a.ravel()).to(device) for a in (head.data, head.inner_brain))
+    count = at.shape[1]
+    tissue = torch.zeros((len(GROUPS), count) if head.labels else (1, count), device=device)
+    brain_share = torch.zeros(count, device=device)
+    one = torch.ones((1, 1), device=device).expand(1, count)
+    for corner in np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T:
+        offset = (linear @ (corner * VOXEL_MM / 4)).astype(np.float32)
+        flat = torch.zeros(count, dtype=torch.long, device=device)
+        inside = torch.ones(count, dtype=torch.bool, device=device)
+        for axis, size in enumerate(head.data.shape):
+            index = (middles[axis] + float(offset[axis])).round().long()
+            inside &= (index >= 0) & (index < size)
+            flat = flat * size + index.clamp(0, size - 1)
+        value = data[flat] * inside
+        brain_share += brain[flat] & inside
+        if head.labels:
+            tissue.scatter_add_(0, value.long()[None], one)
+        else:
+            tissue[0] += value
+    return tissue.cpu().numpy() if head.labels else tissue[0].cpu().numpy(), brain_share.cpu().numpy()
+
+
 def make_instance(
-    head: Head, rng: np.random.Generator, *, plain: bool = False, proportions: bool = False
+    head: Head,
+    rng: np.random.Generator,
+    *,
+    plain: bool = False,
+    proportions: bool = False,
+    device: str = "cpu",
 ) -> Instance:
     """Deform a source head into the instance grid; `plain` leaves it as it is, only placed.
 
-    proportions: give it a face of other proportions as well (`simulate.proportions`).
+    proportions: give it a face of other proportions as well (`simulate.proportions`). device: where it is sampled.
     """
     linear = np.eye(3) if plain else random_affine(rng)
-    brain = np.asarray(ndi.binary_erosion(head.brain, ndi.generate_binary_structure(3, 1)))
-    middle = np.array(ndi.center_of_mass(head.brain)) if head.brain.any() else np.array(head.data.shape) / 2
+    middle = head.middle
     cells = np.indices(GRID, dtype=np.float32).reshape(3, -1) - np.array(BRAIN_AT, np.float32)[:, None]
     at = (linear * VOXEL_MM) @ cells + middle[:, None]
     if not plain:
@@ -184,22 +219,8 @@ def make_instance(
         change_proportions(at, head.landmarks, rng)
     shape = np.array(head.data.shape)[:, None]
     in_view = ((at > -0.5) & (at < shape - 0.5)).all(axis=0)
-    groups = len(GROUPS)
     count = at.shape[1]
-    tissue = np.zeros(groups * count, np.float32) if head.labels else np.zeros(count, np.float32)
-    brain_share = np.zeros(count, np.float32)
-    for corner in np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T:
-        sub = at + (linear @ (corner * VOXEL_MM / 4)).astype(np.float32)[:, None]
-        index = np.rint(sub).astype(np.int32)
-        inside = ((index >= 0) & (index < shape)).all(axis=0)
-        index = np.clip(index, 0, shape - 1)
-        flat = np.ravel_multi_index(tuple(index), head.data.shape)
-        value = head.data.ravel()[flat] * inside
-        brain_share += brain.ravel()[flat] & inside
-        if head.labels:
-            tissue += np.bincount(value.astype(np.int64) * count + np.arange(count), minlength=groups * count)
-        else:
-            tissue += value
+    tissue, brain = sampled(head, at, linear, device)
     targets = head.landmarks.astype(np.float32)
     nearest = [int(np.argmin(((at - t[:, None]) ** 2).sum(axis=0))) for t in targets]
     landmarks = np.array(np.unravel_index(nearest, GRID), float).T
@@ -212,8 +233,8 @@ def make_instance(
     to_template = head.to_template @ np.vstack([to_head.T, [0, 0, 0, 1]])
     return Instance(
         head=head.name, person=head.person, modality=head.modality,
-        fractions=(tissue / 8).reshape(groups, *GRID) if head.labels else None,
+        fractions=(tissue / 8).reshape(-1, *GRID) if head.labels else None,
         image=None if head.labels else (tissue / (8 * 255)).reshape(GRID),
-        brain=(brain_share / 8).reshape(GRID), in_view=in_view.reshape(GRID),
+        brain=(brain / 8).reshape(GRID), in_view=in_view.reshape(GRID),
         landmarks=landmarks, to_template=to_template,
     )  # fmt: skip
