@@ -61,8 +61,8 @@ class Muon:
         self.momenta = [torch.zeros_like(torch.stack([m for _, m in group])) for group in self.groups]
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Move the matrices along the gradients of their parameters."""
+    def step(self, rate: Tensor) -> None:
+        """Move the matrices along the gradients of their parameters; rate: without dimensions, where they lie."""
         for group, momentum in zip(self.groups, self.momenta, strict=True):
             gradients = torch.stack([as_matrix(gradient_of(p), p) for p, _ in group])
             momentum.lerp_(gradients, 1 - MOMENTUM)
@@ -70,11 +70,14 @@ class Muon:
             matrices = [matrix for _, matrix in group]
             scale = 0.2 * math.sqrt(max(momentum.shape[1:]))  # as long as AdamW's moves
             torch._foreach_mul_(matrices, 1 - rate * DECAY)
-            torch._foreach_add_(matrices, list(moves.unbind()), alpha=-rate * scale)
+            torch._foreach_sub_(matrices, list((moves * (rate * scale)).unbind()))
 
 
 class Optimiser:
-    """Muon and AdamW under one schedule: a short warm-up, then linearly down to nothing after `steps` steps."""
+    """Muon and AdamW under one schedule: a short warm-up, then linearly down to nothing after `steps` steps.
+
+    The rates lie beside the weights, so that a GPU can replay recorded moves (`inference.recorded`) at another rate.
+    """
 
     def __init__(self, model: nn.Module, rate: float, steps: int) -> None:
         self.rate, self.steps, self.step_count = rate, steps, 0
@@ -89,7 +92,11 @@ class Optimiser:
             else:
                 rest.append(parameter)
         self.muon = Muon(pairs)
-        self.adam = torch.optim.AdamW(rest, lr=rate * BESIDE, weight_decay=DECAY)
+        device = next(model.parameters()).device
+        self.rates = torch.zeros(2, device=device)  # Muon's and AdamW's, of the step to come
+        self.adam = torch.optim.AdamW(
+            rest, lr=self.rates[1], weight_decay=DECAY, capturable=device.type == "cuda"
+        )
 
     def share(self) -> float:
         """Of the full rate, for the step to come."""
@@ -97,14 +104,17 @@ class Optimiser:
         done = self.step_count + 1
         return min(done / warm, max(0.0, (self.steps - self.step_count) / max(1.0, self.steps - warm)))
 
-    def step(self) -> None:
-        """Move the weights along their gradients."""
+    def prepare(self) -> None:
+        """Set the rates of the next move, and count it."""
         rate = self.rate * self.share()
-        for group in self.adam.param_groups:
-            group["lr"] = rate * BESIDE
-        self.muon.step(rate)
-        self.adam.step()
+        self.rates[0] = rate
+        self.rates[1] = rate * BESIDE
         self.step_count += 1
+
+    def move(self) -> None:
+        """Move the weights along their gradients, at the rates set."""
+        self.muon.step(self.rates[0])
+        self.adam.step()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed training needs."""
@@ -115,4 +125,6 @@ class Optimiser:
         for mine, saved in zip(self.muon.momenta, state["muon"], strict=True):
             mine.copy_(saved)
         self.adam.load_state_dict(state["adam"])
+        for group in self.adam.param_groups:
+            group["lr"] = self.rates[1]
         self.step_count = int(state["steps"])

@@ -121,15 +121,21 @@ class Run:
 
     def step(self, batch: dataset.Batch) -> dict[str, Tensor]:
         """Learn from one batch, which lies where the network does; the parts of the loss."""
-        with torch.autocast(batch.volumes.device.type, dtype=torch.bfloat16):
+        self.optimiser.prepare()
+        found = self.move(batch)
+        self.average.update(self.model)
+        return found
+
+    def move(self, batch: dataset.Batch) -> dict[str, Tensor]:
+        """Of a step what always does the same with the same arrays: nothing here waits for the device."""
+        with torch.autocast(batch.volumes.device.type, dtype=torch.bfloat16, cache_enabled=False):
             out = self.model(batch.surfaces, batch.volumes)
         found = losses(out, batch)
         self.model.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
         share_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-        self.optimiser.step()
-        self.average.update(self.model)
+        self.optimiser.move()
         return {key: value.detach() for key, value in found.items()}
 
 

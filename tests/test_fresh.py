@@ -106,7 +106,7 @@ def stand_in(monkeypatch):
             noise[key] = torch.from_numpy(rng.integers(0, 256, noise[key].shape, np.uint8))
         return noise
 
-    monkeypatch.setattr(fresh, "scene", lambda head, seed, index, proportions: Scene(index))
+    monkeypatch.setattr(fresh, "scene", lambda head, seed, index, proportions, device: Scene(index))
     monkeypatch.setattr(fresh.simulated, "make", make)
     return asked
 

@@ -192,7 +192,8 @@ def test_a_convolution_is_moved_as_the_matrix_it_is_in_either_memory_format(conv
     for model in (plain, last):
         optimiser = Optimiser(model, 1e-2, 10)
         model(picture).square().mean().backward()
-        optimiser.step()
+        optimiser.prepare()
+        optimiser.move()
     assert not torch.equal(before, plain[0].weight), "the step reached the layer itself"
     torch.testing.assert_close(plain[0].weight, last[0].weight, atol=1e-4, rtol=0)
     moved = (plain[0].weight - before).flatten(1)
@@ -213,7 +214,8 @@ def test_matrices_of_one_shape_are_moved_together_as_each_would_be_alone():
         for one, other in zip(together, alone, strict=True):
             one.weight.grad = torch.randn(7, 5)
             other.weight.grad = one.weight.grad.clone()
-        optimiser.step()
+        optimiser.prepare()
+        optimiser.move()
         reference.step()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.weight, other.weight, atol=3e-4, rtol=0)
