@@ -113,12 +113,13 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def origin(start: Path | None, average: Path | None) -> dict[str, str | None]:
-    """Hashes of the weights that a training begins with."""
-    return {
+def origin(start: Path | None, average: Path | None, share: float) -> dict[str, Any]:
+    """Hashes of the weights that a training begins with; of two, the share of `average`."""
+    found = {
         "trained_on_from": file_hash(start)[:16] if start else None,
         "averaged_with": file_hash(average)[:16] if average else None,
     }
+    return {**found, "share": share} if average else found
 
 
 def save(

@@ -186,7 +186,8 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
         "batch": options.batch, "rate": options.rate, "seed": options.seed,
         "each": options.each, "round": options.round, "pool": options.pool,
         "mixes": list(options.mixes), "everyone": options.everyone, "device": options.device,
-        "people": sorted(trainable(options.fresh, options.everyone)), **checkpoint.origin(options.start, options.average),
+        "people": sorted(trainable(options.fresh, options.everyone)),
+        **checkpoint.origin(options.start, options.average, options.share),
     }  # fmt: skip
 
 

@@ -50,24 +50,28 @@ class Average:
             self.values[key].copy_(present[key])
 
 
-def begin(options: argparse.Namespace) -> DefacingNet:
-    """The network to train: from nothing, from other weights, or from half way between two; on its device."""
+def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
+    """The network to train: from nothing, from other weights, or from between two; on its device.
+
+    Also what is known of how the weights were trained, of two those that were trained on from the others.
+    """
+    known: dict[str, Any] = {}
     if not options.start:
         model = DefacingNet(ModelConfig.of(options.config))
     else:
-        model = checkpoint.load_network(options.start, **options.config)[0]
+        model, known = checkpoint.load_network(options.start, **options.config)
     if options.average:
-        other = checkpoint.load_network(options.average, **options.config)[0]
+        other, known = checkpoint.load_network(options.average, **options.config)
         if other.config != model.config:
             raise checkpoint.CheckpointError(
                 options.average, "has other sizes than the weights to begin with"
             )
-        between = Average(model, decay=0.5)
+        between = Average(model, decay=1 - options.share)
         between.update(other)
         model.load_state_dict(between.values)
     model = model.to(options.device)
     model.surfaces.to(memory_format=torch.channels_last)
-    return model
+    return model, known
 
 
 @dataclass
@@ -78,15 +82,16 @@ class Run:
     optimiser: Optimiser
     average: Average
     state: Path
+    known: dict[str, Any]  # how the weights were trained that it begins with
     epoch: int = 0
     batch: int = 0  # done in this epoch
 
     @classmethod
     def start(cls, options: argparse.Namespace, steps: int) -> Run:
         """A new run, or the one that was cut off."""
-        model = begin(options)
+        model, known = begin(options)
         optimiser = Optimiser(model, options.rate, steps)
-        run = cls(model, optimiser, Average(model), options.out.with_suffix(".state"))
+        run = cls(model, optimiser, Average(model), options.out.with_suffix(".state"), known)
         if options.epochs and run.state.exists():
             try:
                 saved = torch.load(run.state, weights_only=True)
@@ -170,7 +175,7 @@ def work_fresh(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True
-    model = begin(options)
+    model, known = begin(options)
     if options.device != "cpu":
         fresh.lay_out(model)
     run = Run(
@@ -178,6 +183,7 @@ def work_fresh(options: argparse.Namespace) -> None:
         Optimiser(model, options.rate, options.steps),
         Average(model, fresh.decay_for(options.steps), warm=True),
         options.out.with_suffix(".state"),
+        known,
     )
     weights = options.out.with_suffix(".weights.pt")
     history = fresh.learn(run, options, weights)
@@ -243,8 +249,8 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
                 accuracy(outputs(by_network(run.averaged()), parts["calibration"][:20])),
             )
     if rank == 0:
-        known = checkpoint.load_network(options.start)[1] if options.start and not options.epochs else {}
-        finish(run.averaged(), parts, samples if options.epochs else 0, options, known.get("fresh"))
+        made = None if options.epochs else run.known.get("fresh")
+        finish(run.averaged(), parts, samples if options.epochs else 0, options, made)
         run.state.unlink(missing_ok=True)
     if meeting is not None:
         distributed.destroy_process_group()
@@ -273,8 +279,9 @@ def finish(
             valid_below=float(np.quantile(result["valid"][real], 0.005)),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             data={"shards": {k: len(v) for k, v in parts.items()}, "samples": samples, "seed": options.seed,
-                  **checkpoint.origin(options.start, options.average), "fresh": made, "without": sorted(options.without),
-                  "people": people, **({} if made else {"processes": options.processes, "epochs": options.epochs})},
+                  **checkpoint.origin(options.start, options.average, options.share), "fresh": made,
+                  "without": sorted(options.without), "people": people,
+                  **({} if made else {"processes": options.processes, "epochs": options.epochs})},
             metrics={"calibration_people": accuracy(result)},
         )  # fmt: skip
         log.info("%s %s", options.out, json.dumps(found.metrics))

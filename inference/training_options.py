@@ -28,8 +28,9 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
         "--start", type=Path, help="weights (NAME.pt or NAME.weights.pt) to train on from; else from nothing"
     )
     parser.add_argument(
-        "--average", type=Path, help="weights trained on from those of --start: begin half way between both"
+        "--average", type=Path, help="weights trained on from those of --start: begin between both"
     )
+    parser.add_argument("--share", type=float, default=0.5, help="of --average in what it begins with")
     parser.add_argument(
         "--epochs", type=int, default=6, help="0: only calibrate and write what it begins with"
     )
@@ -92,5 +93,7 @@ def parsed(description: str | None) -> argparse.Namespace:
     if options.fresh and options.each < ODD_EVERY:
         parser.error(f"--each: at least {ODD_EVERY}, one of which is no head")
     if options.average and not options.start:
-        parser.error("--average needs --start: half way between which two?")
+        parser.error("--average needs --start: between which two?")
+    if not 0 < options.share < 1:
+        parser.error(f"--share: between 0 and 1, not {options.share}")
     return options

@@ -85,7 +85,8 @@ def options(heads, out, **changes):
     values = {
         "data": heads.parent / "none", "out": out, "fresh": heads, "steps": 6, "seconds": None, "mixes": list(MIXES),
         "workers": 0, "each": 5, "pool": 12, "least": 8, "round": 2, "weights_only": True, "batch": 4, "rate": 1e-3,
-        "seed": 1, "threads": 1, "device": "cpu", "everyone": False, "start": None, "average": None, "config": sizes,
+        "seed": 1, "threads": 1, "device": "cpu", "everyone": False, "start": None, "average": None, "share": 0.5,
+        "config": sizes,
     }  # fmt: skip
     return argparse.Namespace(**{**values, **changes})
 
@@ -152,6 +153,25 @@ def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
     with pytest.raises(RuntimeError, match="no more"):
         train.train(options(heads, broken))
     assert checkpoint.load_network(broken.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
+
+
+def test_a_training_that_went_astray_ends_and_leaves_the_weights_before(
+    heads, tmp_path, stand_in, monkeypatch
+):
+    monkeypatch.setattr(fresh, "SAVE_EVERY", 2)
+    out = tmp_path / "net.onnx"
+    whole = train.Run.step
+
+    def stray(run, batch):
+        found = whole(run, batch)
+        if run.optimiser.step_count == 5:
+            run.average.values["answers.weight"].fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(train.Run, "step", stray)
+    with pytest.raises(FloatingPointError, match="astray before step 6"):
+        train.train(options(heads, out))
+    assert checkpoint.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
 
 
 def test_processes_make_attempts_in_order_and_are_gone_after(tmp_path):

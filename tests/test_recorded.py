@@ -25,7 +25,7 @@ def test_replayed_steps_learn_what_unrecorded_ones_learn(tmp_path):
     for model in (first, copy.deepcopy(first)):
         fresh.lay_out(model)
         model.train()
-        runs.append(Run(model, Optimiser(model, 1e-3, 20), Average(model, warm=True), tmp_path / "state"))
+        runs.append(Run(model, Optimiser(model, 1e-3, 20), Average(model, warm=True), tmp_path / "state", {}))
     pool = fresh.Pool(20, "cuda")
     pool.add(made(20))
     plain, recorded = runs[0].step, Recorded(runs[1]).step

@@ -10,6 +10,7 @@ from inference.projections.network import CELL, CELLS
 from inference.simulate import masks
 from inference.simulate.contrast import CONTRASTS, fill_removed, thick_slices
 from inference.simulate.generate import Task, make_shard
+from inference.simulate.heads import Head
 from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
 from inference.simulate.mix import HARD, MIXES, USUAL
 from inference.simulate.odd import MAKERS
@@ -32,6 +33,16 @@ def test_the_brain_is_put_in_its_place_and_keeps_its_size(plain):
     assert np.abs(cells.mean(axis=0) - BRAIN_AT).max() < 1
     expected_ml = 4 / 3 * np.pi * 56 * 78 * 68 / 1000  # eroded by 1 mm
     assert plain.brain.sum() * VOXEL_ML == pytest.approx(expected_ml, rel=0.03)
+
+
+def test_what_is_derived_of_a_head_is_not_written_with_it(tmp_path):
+    head = simple_head()
+    assert head.inner_brain.sum() < head.brain.sum()
+    assert np.abs(head.middle - np.argwhere(head.brain).mean(axis=0)).max() < 1e-6
+    head.save(tmp_path / "simple.npz")
+    again = Head.load(tmp_path / "simple.npz")
+    assert np.array_equal(again.brain, head.brain)
+    assert np.array_equal(again.inner_brain, head.inner_brain)
 
 
 def test_nothing_removed_keeps_every_region(plain):

@@ -236,7 +236,7 @@ def test_the_rate_warms_up_and_falls_to_nothing():
 def options(folder, out, epochs):
     return argparse.Namespace(
         data=folder, out=out, epochs=epochs, batch=6, rate=1e-3, seed=1, threads=1, check_every=9,
-        device="cpu", everyone=False, start=None, average=None, processes=1, without=(), config={}, fresh=None,
+        device="cpu", everyone=False, start=None, average=None, share=0.25, processes=1, without=(), config={}, fresh=None,
     )  # fmt: skip
 
 
@@ -284,8 +284,9 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     for between, one, other in zip(weights_of(middle), weights_of(out), weights_of(again), strict=True):
         if between.dtype.is_floating_point:
             torch.testing.assert_close(
-                between.float(), (one.float() + other.float()) / 2, rtol=2e-3, atol=1e-5
+                between.float(), one.float() * 0.75 + other.float() * 0.25, rtol=2e-3, atol=1e-5
             )
+    assert Classifier.load(middle).facts.data["share"] == 0.25
     assert Classifier.load(middle).facts.data["averaged_with"] == checkpoint.file_hash(none.average)[:16]
     network = Classifier.load(out)
     assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
