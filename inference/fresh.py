@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -27,7 +26,7 @@ from inference.projections.frame import SHAPE
 from inference.projections.network import CELLS, LAYERS, POOL, SIDE, SURFACES
 from inference.recorded import Recorded
 from inference.simulate import batch as simulated
-from inference.simulate.generate import people_in
+from inference.simulate.generate import one_thread_each, people_in
 from inference.simulate.heads import Head
 from inference.simulate.instance import REGIONS, make_instance
 from inference.simulate.mix import MIXES
@@ -153,8 +152,7 @@ def stream(options: argparse.Namespace) -> Generator[simulated.Made]:
     tasks = (Task(head, index, *rest) for index, head in enumerate(heads))
     if options.workers == 0:
         yield from map(attempts, tasks)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # found by the processes: each has a core
+    one_thread_each()
     context = multiprocessing.get_context("spawn")  # torch hands tensors over in shared memory
     with context.Pool(options.workers) as processes:
         waiting = deque(processes.apply_async(attempts, [task]) for task in islice(tasks, AHEAD))
@@ -265,9 +263,7 @@ def save(run: Run, history: dict[str, Any], samples: int, weights: Path) -> dict
 
     Raises FloatingPointError where the training went astray; the weights saved before stay.
     """
-    values = {key: value.cpu().contiguous() for key, value in run.average.values.items()}
-    if not all(value.isfinite().all() for value in values.values()):
-        raise FloatingPointError(f"the training went astray before step {run.optimiser.step_count}")
+    values = run.weights()
     so_far = {**history, "steps": run.optimiser.step_count, "samples": samples}
     checkpoint.save_weights(asdict(run.model.config), values, {"fresh": so_far}, weights)
     return so_far

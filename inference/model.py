@@ -85,20 +85,17 @@ class SurfaceEncoder(nn.Module):
         self.leave = down(middle, high)
         self.project = nn.Linear(2 * high, config.view_features)
 
-    def grids(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, V, 6, 80, 80) -> of every view features (B * V, high, 25) and maps of the evidence (B * V, 2, 10, 10)."""
-        batch, views = x.shape[:2]
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        batch, views = x.shape[:2]  # x: (B, V, 6, 80, 80)
         x = self.enter(self.stem(x.flatten(0, 1)))  # (B*V, middle, 10, 10)
         x = x.unflatten(0, (batch, views)) + self.place
         x = self.body(x.flatten(0, 1))
-        return self.leave(x).flatten(2), self.evidence(x)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        places, maps = self.grids(x)
-        features = self.project(torch.cat([places.mean(2), places.amax(2)], dim=1))
+        maps = self.evidence(x)  # (B*V, 2, 10, 10)
+        x = self.leave(x).flatten(2)  # (B*V, high, 25)
+        x = self.project(torch.cat([x.mean(2), x.amax(2)], dim=1))
         strongest = maps.flatten(2).amax(2)  # (B*V, 2)
-        features = torch.cat([features, strongest], dim=1).unflatten(0, x.shape[:2])
-        return features.flatten(1), maps.unflatten(0, x.shape[:2])
+        features = torch.cat([x, strongest], dim=1).unflatten(0, (batch, views))
+        return features.flatten(1), maps.unflatten(0, (batch, views))
 
 
 def conv3d(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -155,8 +152,7 @@ class VolumeEncoder(nn.Module):
         self.maps = nn.Conv3d(width, len(PARTS), 1)
         nn.init.constant_(self.maps.bias, RARE)
 
-    def grids(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, 64, 80, 80) -> features of blocks of 24 mm (B, deep, 800) and maps (B, 10, 16, 20, 20)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(x)  # (B, stem, 32, 40, 40)
         if self.fine is not None:
             x = torch.relu(x + self.fine(x))
@@ -164,10 +160,8 @@ class VolumeEncoder(nn.Module):
         x = self.before_more(self.before(x))
         deep = self.middle(self.leave(x))  # (B, deep, 8, 10, 10)
         x = self.after_more(self.after(x + doubled(self.back(deep))))
-        return deep.flatten(2), self.maps(x)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        deep, maps = self.grids(x)
+        maps = self.maps(x)  # (B, 10, 16, 20, 20)
+        deep = deep.flatten(2)
         return maps, torch.cat([deep.mean(2), deep.amax(2)], dim=1)
 
 

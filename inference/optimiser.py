@@ -94,8 +94,9 @@ class Optimiser:
         self.muon = Muon(pairs)
         device = next(model.parameters()).device
         self.rates = torch.zeros(2, device=device)  # Muon's and AdamW's, of the step to come
+        on_gpu = device.type == "cuda"  # the one-by-one way divides by nothing at a rate of 0
         self.adam = torch.optim.AdamW(
-            rest, lr=self.rates[1], weight_decay=DECAY, capturable=device.type == "cuda"
+            rest, lr=self.rates[1], weight_decay=DECAY, capturable=on_gpu, foreach=True if on_gpu else None
         )
 
     def share(self) -> float:
@@ -124,7 +125,11 @@ class Optimiser:
         """Go on from there."""
         for mine, saved in zip(self.muon.momenta, state["muon"], strict=True):
             mine.copy_(saved)
-        self.adam.load_state_dict(state["adam"])
+        here = {key: self.adam.param_groups[0][key] for key in ("capturable", "foreach")}
+        groups = [
+            {**group, **here} for group in state["adam"]["param_groups"]
+        ]  # saved on another device, perhaps
+        self.adam.load_state_dict({**state["adam"], "param_groups": groups})
         for group in self.adam.param_groups:
             group["lr"] = self.rates[1]
         self.step_count = int(state["steps"])

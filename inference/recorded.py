@@ -18,7 +18,7 @@ UNRECORDED = 3  # steps after which nothing is set up any more
 class Recorded:
     """The steps of a run on a GPU; the first few are made as anywhere, then one is recorded for all to come.
 
-    All batches must have one size.
+    All batches must have one size; another raises ValueError.
     """
 
     def __init__(self, run: Run) -> None:
@@ -54,6 +54,9 @@ class Recorded:
 
     def fill(self, batch: Batch) -> None:
         """Put another batch into the arrays."""
+        assert self.batch is not None
+        if len(batch.odd) != len(self.batch.odd):
+            raise ValueError(f"a batch of {len(batch.odd)} where {len(self.batch.odd)} were recorded")
         for field in fields(batch):
             value = getattr(batch, field.name)
             if isinstance(value, Tensor):

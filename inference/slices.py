@@ -63,7 +63,7 @@ def convolved(self: nn.Conv3d, x: Tensor) -> Tensor:
         x = x.to(torch.get_autocast_dtype(x.device.type))
     kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
     weight = self.weight.permute(0, 2, 1, 3, 4).flatten(1, 2)  # (O, kernel * C, kernel, kernel)
-    if kernel > 1:
+    if kernel > 1 or stride > 1 or padding:
         beside = Beside.apply(x.permute(0, 2, 3, 4, 1), kernel, stride, padding)
         x = beside.permute(0, 4, 1, 2, 3)
     return volumes_of(F.conv2d(slices_of(x), weight, self.bias, stride, padding), len(x))
@@ -90,9 +90,15 @@ def normalised(self: nn.BatchNorm3d, x: Tensor) -> Tensor:
 
 
 def by_slices(model: nn.Module) -> None:
-    """Have a network work so from now on; its parameters and answers stay the same."""
+    """Have a network work so from now on; its parameters and answers stay the same.
+
+    Raises ValueError where a convolution is not alike in all directions, or has groups, gaps or other edges than zeros.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
+            alike = all(len(set(n)) == 1 for n in (module.kernel_size, module.stride, module.padding))
+            if not alike or module.groups > 1 or max(module.dilation) > 1 or module.padding_mode != "zeros":
+                raise ValueError(f"{module} cannot be done by slices")
             module.forward = MethodType(convolved, module)  # type: ignore[method-assign]
         elif isinstance(module, nn.BatchNorm3d):
             module.forward = MethodType(normalised, module)  # type: ignore[method-assign]

@@ -53,7 +53,7 @@ class Average:
 def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
     """The network to train: from nothing, from other weights, or from between two; on its device.
 
-    Also what is known of how the weights were trained, of two those that were trained on from the others.
+    Also what is known of how its weights were trained.
     """
     known: dict[str, Any] = {}
     if not options.start:
@@ -61,7 +61,7 @@ def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
     else:
         model, known = checkpoint.load_network(options.start, **options.config)
     if options.average:
-        other, known = checkpoint.load_network(options.average, **options.config)
+        other, later = checkpoint.load_network(options.average, **options.config)
         if other.config != model.config:
             raise checkpoint.CheckpointError(
                 options.average, "has other sizes than the weights to begin with"
@@ -69,9 +69,18 @@ def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
         between = Average(model, decay=1 - options.share)
         between.update(other)
         model.load_state_dict(between.values)
+        known = both_known(known, later)
     model = model.to(options.device)
     model.surfaces.to(memory_format=torch.channels_last)
     return model, known
+
+
+def both_known(known: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of weights between two: the history of those trained on from the others, the people of both."""
+    first, last = known.get("fresh"), later.get("fresh")
+    if not (first and last):
+        return {"fresh": last or first}
+    return {"fresh": {**last, "people": sorted({*first["people"], *last["people"]})}}
 
 
 @dataclass
@@ -104,7 +113,8 @@ class Run:
         return run
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all; not that of a training that went astray."""
+        self.weights()
         part = self.state.with_suffix(".part")
         torch.save(
             {
@@ -118,10 +128,17 @@ class Run:
         )
         part.replace(self.state)
 
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights, on the CPU. Raises FloatingPointError where the training went astray."""
+        values = {key: value.cpu().contiguous() for key, value in self.average.values.items()}
+        if not all(value.isfinite().all() for value in values.values()):
+            raise FloatingPointError(f"the training went astray before step {self.optimiser.step_count}")
+        return values
+
     def averaged(self) -> DefacingNet:
         """The network with the averaged weights, on the CPU."""
         model = DefacingNet(self.model.config)
-        model.load_state_dict({k: v.cpu() for k, v in self.average.values.items()})
+        model.load_state_dict(self.weights())
         return model
 
     def step(self, batch: dataset.Batch) -> dict[str, Tensor]:

@@ -30,7 +30,9 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--average", type=Path, help="weights trained on from those of --start: begin between both"
     )
-    parser.add_argument("--share", type=float, default=0.5, help="of --average in what it begins with")
+    parser.add_argument(
+        "--share", type=float, help="of --average in what it begins with, 0 to 1; else a half"
+    )
     parser.add_argument(
         "--epochs", type=int, default=6, help="0: only calibrate and write what it begins with"
     )
@@ -40,7 +42,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--check-every", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--without", nargs="+", default=(), metavar="NAME",
         help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
@@ -94,6 +96,9 @@ def parsed(description: str | None) -> argparse.Namespace:
         parser.error(f"--each: at least {ODD_EVERY}, one of which is no head")
     if options.average and not options.start:
         parser.error("--average needs --start: between which two?")
+    if options.share is not None and not options.average:
+        parser.error("--share needs --average")
+    options.share = 0.5 if options.share is None else options.share
     if not 0 < options.share < 1:
         parser.error(f"--share: between 0 and 1, not {options.share}")
     return options

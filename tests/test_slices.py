@@ -29,7 +29,8 @@ def both(module, x):
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 1), (4, 2, 1), (3, 3, 0), (5, 2, 2)]
+    ("kernel", "stride", "padding"),
+    [(1, 1, 0), (1, 2, 0), (1, 1, 1), (3, 1, 1), (3, 2, 1), (4, 2, 1), (3, 3, 0), (5, 2, 2)],
 )
 def test_a_convolution_of_slices_is_that_of_the_volume(kernel, stride, padding, memory):
     torch.manual_seed(0)
@@ -37,6 +38,15 @@ def test_a_convolution_of_slices_is_that_of_the_volume(kernel, stride, padding, 
     x = torch.randn(2, 2, 7, 9, 8, dtype=torch.double).to(memory_format=memory)
     for one, other in zip(*both(module, x), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"groups": 2}, {"dilation": 2}, {"padding_mode": "reflect", "padding": 1}, {"stride": (1, 2, 2)}],
+)
+def test_a_convolution_that_cannot_be_done_so_is_refused(other):
+    with pytest.raises(ValueError, match="by slices"):
+        by_slices(torch.nn.Conv3d(2, 4, 3, **other))
 
 
 def test_a_normalisation_of_slices_is_that_of_the_volume_and_remembers_the_same():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from inference import calibration, checkpoint, dataset, train
+from inference import calibration, checkpoint, dataset, train, training_options
 from inference.evaluate import (
     Case,
     apart,
@@ -409,3 +409,54 @@ def test_regions_are_scored_where_they_are_clearly_there_or_clearly_gone():
     assert rows["nose"][2].startswith("0.667 ")
     assert rows["eyes"][0] == "0"
     assert rows["brain removed"][3] == "nan", "nothing was removed anywhere"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--share 0.2", "needs --average"),
+        ("--average b.pt", "needs --start"),
+        ("--start a.pt --average b.pt --share 1", "between 0 and 1"),
+        ("--start a.pt --average b.pt --share nan", "between 0 and 1"),
+        ("--config fine", "NAME=VALUE"),
+        ("--fresh heads --epochs 0", "goes without"),
+        ("--fresh heads --without T2w", "goes without"),
+        ("--fresh heads --least 70000", "must fit"),
+        ("--fresh heads --each 3", "at least"),
+        ("--device cuda:1", "invalid choice"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(given, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "data", "out.onnx", *given.split()])
+    with pytest.raises(SystemExit):
+        training_options.parsed(None)
+    assert said in capsys.readouterr().err
+
+
+def test_half_of_each_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train", "data", "out.onnx", "--start", "a.pt", "--average", "b.pt"])
+    assert training_options.parsed(None).share == 0.5
+
+
+def test_weights_between_two_know_the_people_of_both():
+    one, other = {"fresh": {"people": ["a", "b"], "steps": 1}}, {"fresh": {"people": ["b", "c"], "steps": 2}}
+    assert train.both_known(one, other) == {"fresh": {"people": ["a", "b", "c"], "steps": 2}}
+    assert train.both_known(one, {})["fresh"] == one["fresh"]
+    assert train.both_known({}, other)["fresh"] == other["fresh"]
+
+
+def test_a_state_saved_on_a_gpu_goes_on_here():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    optimiser = Optimiser(network, 1e-2, 10)
+    for step in range(2):
+        network(torch.ones(1, 2)).sum().backward()
+        optimiser.prepare()
+        optimiser.move()
+        if step == 0:
+            saved = copy.deepcopy(optimiser.state_dict())
+            saved["adam"]["param_groups"][0].update(capturable=True, foreach=True, lr=0.5)
+            optimiser = Optimiser(network, 1e-2, 10)
+            optimiser.load_state_dict(saved)
+            before = network[0].bias.detach().clone()
+    assert optimiser.adam.param_groups[0]["lr"] is not None
+    assert 0 < (network[0].bias - before).abs().max() < 0.1, "moved, at the rate of now"

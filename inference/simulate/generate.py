@@ -9,6 +9,7 @@ import time
 import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,12 @@ def plan(heads: Path, out: Path, per_person: int, samples: int, seed: int, mix: 
     ]
 
 
+def one_thread_each() -> None:
+    """Have the processes that are spawned from now on work with one thread each, as many as there are cores."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
 def main() -> None:
     """`python -m inference.simulate.generate HEADS OUT`: make what is missing of the training data."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -112,7 +119,8 @@ def main() -> None:
     tasks = plan(options.heads, options.out, options.per_person, options.samples, options.seed, options.mix)
     todo = [task for task in tasks if not task.target.exists()]
     started = time.monotonic()
-    with ProcessPoolExecutor(options.workers) as pool:
+    one_thread_each()
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         for done, future in enumerate(as_completed([pool.submit(make_shard, t) for t in todo]), start=1):
             left = (time.monotonic() - started) / done * (len(todo) - done)
             sys.stderr.write(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
@@ -170,6 +169,8 @@ def sampled(
 
     (16, N) how many of them are of each tissue group, or (N,) the sum of their intensities; (N,) how many are brain.
     """
+    import torch  # measuring a defaced scan needs the regions of an instance, but no torch
+
     middles = torch.from_numpy(at).to(device)
     data, brain = (torch.from_numpy(a.ravel()).to(device) for a in (head.data, head.inner_brain))
     count = at.shape[1]
