@@ -10,7 +10,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +237,20 @@ def confusion(cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+def by_cut(cases: Sequence[Case], tuned: Sequence[Case], policy: ThresholdPolicy) -> list[str]:
+    """What other cut-offs for verifying would do, on the test people and, for false passes, on the calibration people."""
+    out = [
+        "| verify at | coverage | selective accuracy | false passes | of the calibration people |",
+        "|---|---|---|---|---|",
+    ]
+    for cut in (0.95, 0.97, 0.98, 0.985, 0.99, 0.995):
+        other = replace(policy, verify_min=cut)
+        found, beside = evidence(cases, other), evidence(tuned, other).false_pass
+        passes = " | ".join(f"{f.count}/{f.total} {show(f)}" for f in (found.false_pass, beside))
+        out.append(f"| {cut} | {show(found.coverage)} | {show(found.selective_accuracy)} | {passes} |")
+    return out
+
+
 def apart(
     cases: Sequence[Case], without: Sequence[str], names: Sequence[str], policy: ThresholdPolicy
 ) -> list[str]:
@@ -267,6 +281,7 @@ def report(classifier: Classifier, data: Path, names: Sequence[str] = ()) -> str
         "", "## People never trained on", "", HEAD, row("test people", usable, policy),
         row("calibration people", tuned, policy),
         "", at_one_cut(usable, one_cut([c for c in tuned if c.in_distribution])),
+        "", *by_cut(usable, tuned, policy),
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
         f"{len(odd)} things that are no defaced head (taken for one: {taken.count}, at most {taken.high:.3f}).",

@@ -16,6 +16,7 @@ from inference.evaluate import (
     at_one_cut,
     auroc,
     by_amount,
+    by_cut,
     by_question,
     by_share,
     calibration_error,
@@ -30,7 +31,7 @@ from inference.predict import Classifier
 from inference.runtime import Graph
 from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import REGIONS
-from reviews.thresholds import triage
+from reviews.thresholds import ThresholdPolicy, triage
 from tests.heads import simple_head
 from tests.test_predict import SMALL
 
@@ -329,6 +330,17 @@ def test_one_cut_off_decides_as_much_as_the_people_it_is_taken_from_allow():
     assert "coverage 0.980" in told
     assert "selective accuracy 0.980" in told
     assert "false passes 2/100" in told
+
+
+def test_other_cut_offs_are_told_with_what_they_would_let_pass():
+    cases = [case(0.999, "pass")] * 8 + [case(0.982, "face"), case(0.96, "face")]
+    told = by_cut(cases, [case(0.96, "pass")], ThresholdPolicy(0.9, 0.99, 0.9))
+    rows = {
+        line.split("|")[1].strip(): [cell.split()[0] for cell in line.split("|")[2:-1]] for line in told[2:]
+    }
+    assert rows["0.95"] == ["1.000", "0.800", "2/10", "0/1"]
+    assert rows["0.98"] == ["0.900", "0.889", "1/9", "0/0"]
+    assert rows["0.985"] == rows["0.995"] == ["0.800", "1.000", "0/8", "0/0"]
 
 
 def test_figures_of_a_perfect_and_of_a_blind_model():
