@@ -97,20 +97,20 @@ def configure(cast, dataset, callbacks, **settings):
 def test_another_standard_routes_anew_what_is_undecided(
     make, model, cast, dataset, django_capture_on_commit_callbacks
 ):
-    waiting, less_sure = seen(make, model, UNCLEAR), seen(make, model, {**SURE, "pass": 0.98, "face": 0.015})
+    waiting, surer = seen(make, model, UNCLEAR), seen(make, model, {**SURE, "pass": 0.992, "face": 0.003})
     held, passed = seen(make, model, UNCLEAR), seen(make, model, UNCLEAR)
     judge(cast.reviewer, passed)
     actions.lease_one(actor=cast.colleague, attempt_id=held.pk, mode="verify")
-    everything = waiting, less_sure, held, passed
+    everything = waiting, surer, held, passed
     configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=True)
     assert [now(a).status for a in everything] == ["refer", "verify", "verify", "passed"]
-    assert [now(a).confidence for a in (waiting, less_sure)] == [0.6, 0.98]
+    assert [now(a).confidence for a in (waiting, surer)] == [0.6, 0.992]
     actions.release_leases(actor=cast.colleague)
     actions.retriage()  # what the upkeep does
     assert now(held).status == Status.REFER
     configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=False)
     assert [now(a).status for a in everything] == ["verify", "verify", "verify", "passed"]
-    assert now(less_sure).confidence == SURE["pass"]
+    assert now(surer).confidence == SURE["pass"]
 
 
 def test_another_setting_or_another_dataset_routes_nothing_anew(
