@@ -63,12 +63,12 @@ REASON_SENTENCES = {
 class ThresholdPolicy:
     """Verify at p(pass) >= verify_min; fail at 1 - p(pass) >= fail_min with one class >= class_min.
 
-    The start values are those at which the shipped model decided three quarters of 135 runs of real engines on its
-    calibration people, all of them rightly, 50 confident passes among them; of ten strangers' simulated attempts, made
-    to be hard, 6 of 2,066 confident passes were false (docs/model-card.md).
+    The start values are those at which the shipped model decided four fifths of 135 runs of real engines on its
+    calibration people, all of them rightly, 57 confident passes among them; of their simulated attempts, made to be
+    hard, 5 of 1,399 confident passes were false (docs/model-card.md).
     """
 
-    verify_min: float = 0.99
+    verify_min: float = 0.97
     fail_min: float = 0.85
     class_min: float = 0.95
 
