@@ -470,5 +470,8 @@ def test_a_state_saved_on_a_gpu_goes_on_here():
             optimiser = Optimiser(network, 1e-2, 10)
             optimiser.load_state_dict(saved)
             before = network[0].bias.detach().clone()
-    assert optimiser.adam.param_groups[0]["lr"] is not None
+    group = optimiser.adam.param_groups[0]
+    assert group["lr"].data_ptr() == optimiser.rates[1].data_ptr(), "the rate that `prepare` sets"
+    assert not group["capturable"]
+    assert group["foreach"] is None
     assert 0 < (network[0].bias - before).abs().max() < 0.1, "moved, at the rate of now"

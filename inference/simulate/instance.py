@@ -167,7 +167,7 @@ def sampled(
 ) -> tuple[FloatArray, FloatArray]:
     """What lies at the eight corners of cells half as wide around `at` (3, N), voxel indices, axes turned by `linear`.
 
-    (16, N) how many of them are of each tissue group, or (N,) the sum of their intensities; (N,) how many are brain.
+    (16, N) how many of them are of each tissue group, or (1, N) the sum of their intensities; (N,) how many are brain.
     """
     import torch  # measuring a defaced scan needs the regions of an instance, but no torch
 
@@ -190,8 +190,8 @@ def sampled(
         if head.labels:
             tissue.scatter_add_(0, value.long()[None], one)
         else:
-            tissue[0] += value
-    return tissue.cpu().numpy() if head.labels else tissue[0].cpu().numpy(), brain_share.cpu().numpy()
+            tissue += value
+    return tissue.cpu().numpy(), brain_share.cpu().numpy()
 
 
 def make_instance(
