@@ -92,7 +92,8 @@ def seconds_per_item() -> dict[str, float]:
 
 def outcome(policy: ThresholdPolicy, cases: list[Judged]) -> dict:
     """Waiting scans by route, the errors and hours to expect, and the figures on judged scans."""
-    routes = consequences(policy)
+    outlook = consequences(policy)
+    routes = outlook.routes
     seconds = seconds_per_item()
     known = figures(cases, policy)
     work = routes["verify"] * seconds[Mode.VERIFY] + routes["refer"] * seconds[Mode.VISUAL]
@@ -104,6 +105,7 @@ def outcome(policy: ThresholdPolicy, cases: list[Judged]) -> dict:
         "seconds": seconds,
         "known": known,
         "false_passes": None if share is None else share * routes["verify"],
+        "expected_false": outlook.expected_false,
     }
 
 

@@ -262,20 +262,35 @@ def sound_rows(shares: Floats) -> Flags:
     return sound_row
 
 
-def what_if(waiting: Waiting, policy: ThresholdPolicy) -> dict[str, int]:
-    """How many waiting attempts the cut-offs would send each way: `triage` of all of them at once."""
+@dataclass(frozen=True)
+class Outlook:
+    """Waiting attempts by route, and how many of those to verify the model itself expects to be no pass."""
+
+    routes: Mapping[str, int]
+    expected_false: float
+
+
+def expected_false(passing: Floats) -> float:
+    """How many of these are no pass if each p(pass) holds what it says."""
+    return float((1 - passing).sum())
+
+
+def what_if(waiting: Waiting, policy: ThresholdPolicy) -> Outlook:
+    """Where the cut-offs would send the waiting attempts: `triage` of all of them at once."""
     passing = shares_of(waiting, "pass")
     failing = np.maximum.reduce([shares_of(waiting, name) for name in FAILURES])
     with np.errstate(invalid="ignore"):
         sure = waiting.trusted & sound_rows(waiting.shares)
         passes = sure & (passing >= policy.verify_min)
         fails = sure & ~passes & (1 - passing >= policy.fail_min) & (failing >= policy.class_min)
-    verify, fail = int((passes & ~waiting.problems).sum()), int(fails.sum())
-    return {
+    verified = passes & ~waiting.problems
+    verify, fail = int(verified.sum()), int(fails.sum())
+    routes = {
         Route.VERIFY.value: verify,
         Route.REFER.value: len(waiting.shares) - verify - fail,
         Route.FAIL.value: fail,
     }
+    return Outlook(routes, expected_false(passing[verified]))
 
 
 def shares_of(waiting: Waiting, name: str) -> Floats:

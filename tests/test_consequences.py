@@ -60,7 +60,7 @@ def twice(make):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_all_kinds_of_doubt(crowd, twice, policy):
-    found = actions.consequences(policy)
+    found = actions.consequences(policy).routes
     assert found == one_by_one(policy)
     assert sum(found.values()) == 11
 
@@ -71,12 +71,12 @@ def test_where_ears_count_too(make, cast, dataset, crowd, model, policy):
     told = ({}, {}), (FACE, {"ears": 0.0}), ({}, {"ears": 0.9}), (SURE, {}), ({"pass": 1.0}, {})
     for stored, attributes in told:
         said_of(make(), with_ears=stored, attributes=attributes)
-    assert actions.consequences(policy) == one_by_one(policy)
+    assert actions.consequences(policy).routes == one_by_one(policy)
 
 
 def test_nothing_waits(model):
-    assert actions.consequences(ThresholdPolicy()) == {"verify": 0, "refer": 0, "fail": 0}
+    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 0, "fail": 0}
 
 
 def test_the_newest_word_counts(twice):
-    assert actions.consequences(ThresholdPolicy()) == {"verify": 0, "refer": 1, "fail": 0}
+    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 1, "fail": 0}

@@ -13,7 +13,7 @@ from django.urls import reverse
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
 from reviews.states import Status
-from reviews.templatetags.qc import plainly
+from reviews.templatetags.qc import about, plainly
 from reviews.views import scans
 from tests.conftest import judge, now
 
@@ -150,6 +150,12 @@ def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, mak
     trial = text(browse(cast.reviewer).get(reverse("thresholds-consequences"), policy))
     assert "<dt>to verify</dt><dd>0</dd>" in trial
     assert "<dt>to visual QC</dt><dd>1</dd>" in trial
+    assert "Failures for reviewers to catch" not in trial, "nothing would be verified"
+    laxer = text(
+        browse(cast.reviewer).get(reverse("thresholds-consequences"), policy | {"verify_min": "0.95"})
+    )
+    assert "fewer than one among 1" in laxer, "what the model itself expects, with nobody's verdict"
+    assert "going by the judged scans" not in laxer
     browse(cast.reviewer).post(reverse("thresholds-save"), policy)
     assert ThresholdSet.objects.get(active=True).version == 1
     browse(cast.root).post(reverse("thresholds-save"), policy)
@@ -159,6 +165,16 @@ def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, mak
     browse(cast.root).post(reverse("thresholds-activate", args=[1]))
     assert ThresholdSet.objects.get(active=True).version == 1
     assert Attempt.objects.get().status == Status.VERIFY
+
+
+def test_expected_numbers_are_told_without_decimals():
+    assert [about(count) for count in (0.0, 0.99, 1.2, 3.7, 1234.2)] == [
+        "fewer than one",
+        "fewer than one",
+        "about 1",
+        "about 4",
+        "about 1,234",
+    ]
 
 
 def test_bad_cut_offs_are_refused_with_the_reason(browse, cast):

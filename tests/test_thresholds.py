@@ -157,4 +157,19 @@ def test_many_at_once_are_routed_as_one_by_one(cases, policy):
     for said, trusted, problem in cases:
         context = Context(in_distribution=trusted, problems=["found"] if problem else [])
         counts[triage(said, policy, context).route.value] += 1
-    assert what_if(in_arrays(cases), policy) == counts
+    assert what_if(in_arrays(cases), policy).routes == counts
+
+
+def test_what_the_model_itself_expects_of_those_to_verify():
+    less = {"pass": 0.95, "face": 0.05, "brain": 0.0, "both": 0.0}
+    cases = [
+        (SURE, True, False),
+        (less, True, False),
+        (FACE, True, False),
+        (SURE, True, True),
+        (SURE, False, False),
+    ]
+    found = what_if(in_arrays(cases), POLICY)
+    assert found.routes["verify"] == 2
+    assert found.expected_false == pytest.approx(0.03 + 0.05), "not of what is referred or fails"
+    assert what_if(in_arrays([]), POLICY).expected_false == 0

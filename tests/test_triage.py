@@ -163,7 +163,7 @@ def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
     actions.lease_one(actor=cast.reviewer, attempt_id=doubted.pk, mode="verify")
     actions.refer(actor=cast.reviewer, attempt_id=doubted.pk, nonce="u")
     strict = ThresholdPolicy(verify_min=0.995)
-    assert actions.consequences(strict) == {"verify": 0, "refer": 1, "fail": 0}
+    assert actions.consequences(strict).routes == {"verify": 0, "refer": 1, "fail": 0}
     new = actions.save_thresholds(actor=cast.root, policy=strict, evidence={"scans": 400}, note="stricter")
     assert [now(a).status for a in (waiting, passed, held, doubted)] == ["refer", "passed", "verify", "refer"]
     assert (new.version, new.active, ThresholdSet.objects.filter(active=True).count()) == (2, True, 1)
@@ -228,7 +228,7 @@ def test_a_model_in_the_shadow_routes_nothing(make, model):
     actions.record_shadow(attempt=attempt, model=shadow, finding=finding)
     actions.save_thresholds(actor=None, policy=ThresholdPolicy(0.96))
     assert now(attempt).status == Status.VERIFY
-    assert actions.consequences(ThresholdPolicy()) == {"verify": 1, "refer": 0, "fail": 0}
+    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 1, "refer": 0, "fail": 0}
 
 
 def test_every_version_is_in_the_trail(make, cast):

@@ -8,15 +8,15 @@ from django.db.models import Case, IntegerField, Q, When
 
 from reviews.actions.triage import retriageable, under_standard
 from reviews.models import Dataset, ModelVersion
-from reviews.thresholds import CLASSES, ThresholdPolicy, Waiting, what_if
+from reviews.thresholds import CLASSES, Outlook, ThresholdPolicy, Waiting, what_if
 
 CHUNK = 10_000
 PICKED = ("pk", "predictions__pk", "trusted", "clean")
 SHARES = tuple(f"predictions__p_{name}" for name in CLASSES)
 
 
-def consequences(policy: ThresholdPolicy) -> dict[str, int]:
-    """How many undecided attempts these cut-offs would verify, refer or fail."""
+def consequences(policy: ThresholdPolicy) -> Outlook:
+    """How many undecided attempts these cut-offs would verify, refer or fail, and what to expect of those to verify."""
     return what_if(waiting(), policy)
 
 

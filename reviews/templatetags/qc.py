@@ -72,6 +72,12 @@ def within(value) -> str:
 
 
 @register.filter
+def about(count: float) -> str:
+    """A number of scans to expect: 3.7 -> about 4, 0.4 -> fewer than one."""
+    return "fewer than one" if count < 1 else f"about {count:,.0f}"
+
+
+@register.filter
 def percent(share) -> str:
     """0.918 -> 91.8 %; nothing known -> a dash."""
     return "–" if share is None else f"{100 * share:.1f} %"
