@@ -11,6 +11,7 @@ from torch import distributed, multiprocessing
 
 from inference import calibration, checkpoint, dataset, train, training_options
 from inference.evaluate import (
+    VERIFY_CUTS,
     Case,
     apart,
     at_one_cut,
@@ -306,7 +307,7 @@ def case(p, truth):
 
 
 def test_chosen_cut_offs_keep_false_passes_within_the_limit():
-    cases = [case(0.99, "pass")] * 300 + [case(0.93, "face")] * 10 + [case(0.3, "face")] * 30
+    cases = [case(0.997, "pass")] * 300 + [case(0.93, "face")] * 10 + [case(0.3, "face")] * 30
     policy = choose_policy(cases)
     assert policy.verify_min > 0.93
     decided = [c for c in cases if triage(c.probabilities, policy).route == "fail"]
@@ -320,6 +321,15 @@ def test_chosen_cut_offs_keep_false_passes_within_the_limit():
     assert triage(sure.probabilities, policy).route == "fail"
     assert triage(wrong.probabilities, policy).route == "refer"
     assert all(triage(c.probabilities, policy).route != "verify" for c in cases if c.truth != "pass")
+
+
+def test_few_false_passes_do_not_hide_what_the_probabilities_expect():
+    sure, less = case(0.998, "pass"), case(0.98, "pass")
+    assert choose_policy([sure] * 100).verify_min == VERIFY_CUTS[0]
+    policy = choose_policy([sure] * 100 + [less] * 100)
+    assert policy.verify_min == 0.981, "none is false, but 0.011 are expected to be at 0.98"
+    assert choose_policy([sure] * 800 + [less] * 100).verify_min == VERIFY_CUTS[0], "0.004 are expected"
+    assert choose_policy([less] * 100).verify_min == VERIFY_CUTS[-1], "nobody is sure enough"
 
 
 def test_one_cut_off_decides_as_much_as_the_people_it_is_taken_from_allow():
@@ -338,9 +348,12 @@ def test_other_cut_offs_are_told_with_what_they_would_let_pass():
     rows = {
         line.split("|")[1].strip(): [cell.split()[0] for cell in line.split("|")[2:-1]] for line in told[2:]
     }
-    assert rows["0.95"] == ["1.000", "0.800", "2/10", "0/1"]
-    assert rows["0.98"] == ["0.900", "0.889", "1/9", "0/0"]
-    assert rows["0.985"] == rows["0.995"] == ["0.800", "1.000", "0/8", "0/0"]
+    assert list(rows) == ["0.9", "0.95", "0.97", "0.98", "0.985", "0.99", "0.995"], (
+        "the chosen one among them"
+    )
+    assert rows["0.95"] == ["1.000", "0.800", "2/10", "0.0066", "0/1", "0.0400"]
+    assert rows["0.98"] == ["0.900", "0.889", "1/9", "0.0029", "0/0", "-"]
+    assert rows["0.985"] == rows["0.995"] == ["0.800", "1.000", "0/8", "0.0010", "0/0", "-"]
 
 
 def test_figures_of_a_perfect_and_of_a_blind_model():
