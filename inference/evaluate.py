@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference import dataset, truth
+from inference.judged import Case, predictions
 from inference.predict import Classifier
 from inference.simulate.instance import REGIONS
 from reviews.thresholds import (
@@ -28,45 +28,6 @@ from reviews.thresholds import (
     predicted_class,
     wilson,
 )
-
-log = logging.getLogger("evaluate")
-
-
-@dataclass(frozen=True)
-class Case(Judged):
-    """A judged sample and where it comes from."""
-
-    person: str = ""
-    family: str = ""
-    fill: str = ""
-    contrast: str = ""
-    in_distribution: bool = True
-    attributes: Mapping[str, float] = field(default_factory=dict)  # predicted: face, ears, brain
-    remains: Mapping[str, float] = field(default_factory=dict)  # predicted share of each region
-    kept: Mapping[str, float] = field(default_factory=dict)  # true share of each region in view
-    brain_ml: float = 0.0  # truly removed
-
-
-def predictions(classifier: Classifier, chosen: list[dataset.Shard]) -> tuple[list[Case], list[bool]]:
-    """(unambiguous cases, whether each thing that is not a head was taken for one)."""
-    cases: list[Case] = []
-    odd_accepted: list[bool] = []
-    for shard in chosen:
-        for batch in dataset.batches([shard], 24, None):
-            for n, result in enumerate(classifier.predict(dataset.heads(batch))):
-                face, _, brain = batch.attributes[n].tolist()
-                family, fill, contrast = map(str, batch.names[n])
-                if batch.odd[n]:
-                    odd_accepted.append(result.in_distribution)
-                elif face >= 0 and brain >= 0:
-                    name = truth.class_name(bool(face), bool(brain))
-                    shares = {
-                        r: float(v) for r, v in zip(REGIONS, batch.kept[n], strict=True) if not v.isnan()
-                    }
-                    cases.append(Case(result.probabilities, name, shard.person, family, fill, contrast,
-                                      result.in_distribution, result.attributes, result.remains, shares,
-                                      float(batch.brain_ml[n])))  # fmt: skip
-    return cases, odd_accepted
 
 
 def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -294,11 +255,12 @@ def apart(
     return ["", f"## {title}", "", HEAD, *rows, row("none of these", rest, policy)]
 
 
-def report(classifier: Classifier, data: Path, names: Sequence[str] = ()) -> str:
-    """All tables, as Markdown; `names` as in `apart`."""
+def report(classifier: Classifier, data: Path, names: Sequence[str] = (), keep: Path | None = None) -> str:
+    """All tables, as Markdown; `names` as in `apart`, `keep` as in `kept_answers`."""
     parts = dataset.split(dataset.shards(data))
-    tuned, _ = predictions(classifier, parts["calibration"])
-    cases, odd = predictions(classifier, parts["test"])
+    tuned = predictions(classifier.path, parts["calibration"], keep).cases
+    answers = predictions(classifier.path, parts["test"], keep)
+    cases, odd = answers.cases, answers.odd
     usable = [c for c in cases if c.in_distribution]
     policy = choose_policy([c for c in tuned if c.in_distribution])
     taken = wilson(sum(odd), len(odd))
@@ -332,8 +294,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--apart", nargs="+", default=(), metavar="NAME",
                         help="kinds of mask, fillings and contrasts to set against all else")  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="FOLDER",
+                        help="keep the answers there: an interrupted run goes on, another asks nothing again")  # fmt: skip
     options = parser.parse_args()
-    text = report(Classifier.load(options.model, threads=2), options.data, options.apart)
+    text = report(Classifier.load(options.model), options.data, options.apart, options.keep)
     if options.out:
         options.out.write_text(text)
     sys.stdout.write(text)

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage as ndi
 
+from inference.simulate.generate import Task, make_shard
 from inference.simulate.heads import GROUPS, TEMPLATE_LANDMARKS, Head
 
 SIZE = (176, 230, 240)
@@ -40,3 +41,14 @@ def simple_head(name="simple", person="nobody"):
     to_template = np.eye(4)
     to_template[:3, 3] = (TEMPLATE_LANDMARKS - POINTS).mean(axis=0)
     return Head(name, person, "label", True, groups, brain, POINTS.copy(), to_template)
+
+
+def make_shards(folder, people, samples):
+    """The folder below `folder` with one shard of simulated attempts of each of these people."""
+    out = folder / "data"
+    out.mkdir()
+    for person in people:
+        head = folder / f"head_{person}.npz"
+        simple_head(head.stem, person).save(head)
+        make_shard(Task(head, 0, samples, out, seed=1))
+    return out

@@ -12,7 +12,6 @@ from torch import distributed, multiprocessing
 from inference import calibration, checkpoint, dataset, train, training_options
 from inference.evaluate import (
     VERIFY_CUTS,
-    Case,
     apart,
     at_one_cut,
     auroc,
@@ -25,15 +24,15 @@ from inference.evaluate import (
     one_cut,
     risk_coverage,
 )
+from inference.judged import Case
 from inference.losses import joint_loss, losses
 from inference.model import DefacingNet
 from inference.optimiser import DECAY, Optimiser
 from inference.predict import Classifier
 from inference.runtime import Graph
-from inference.simulate.generate import Task, make_shard
 from inference.simulate.instance import REGIONS
 from reviews.thresholds import ThresholdPolicy, triage
-from tests.heads import simple_head
+from tests.heads import make_shards
 from tests.test_predict import SMALL
 
 
@@ -65,13 +64,8 @@ def test_ambiguous_measurements_become_unknown_targets():
 
 @pytest.fixture(scope="module")
 def shard_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    for person in ("somebody", dataset.CALIBRATION[0], dataset.TEST[0]):
-        simple_head(f"head_{person}", person).save(folder / f"head_{person}.npz")
-        out = folder / "data"
-        out.mkdir(exist_ok=True)
-        make_shard(Task(folder / f"head_{person}.npz", 0, 12, out, seed=1))
-    return folder / "data"
+    people = ("somebody", dataset.CALIBRATION[0], dataset.TEST[0])
+    return make_shards(tmp_path_factory.mktemp("shards"), people, samples=12)
 
 
 def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):

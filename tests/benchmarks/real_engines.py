@@ -21,7 +21,8 @@ from scipy import ndimage as ndi
 
 from inference import dataset, deface, truth
 from inference.deface import register as registration
-from inference.evaluate import HEAD, Case, by, choose_policy, confusion, row
+from inference.evaluate import HEAD, by, choose_policy, confusion, row
+from inference.judged import Case
 from inference.predict import Classifier
 from inference.projections.frame import VOXEL_MM
 from inference.removal import changed
