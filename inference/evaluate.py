@@ -50,36 +50,51 @@ def calibration_error(cases: Sequence[Judged], bins: int = 10) -> float:
                      for b in range(bins) if (bucket == b).any()))  # fmt: skip
 
 
-CLASS_CUTS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.825, 0.85, 0.875, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99)
-FAIL_CUTS = tuple(cut for cut in CLASS_CUTS if cut >= 0.85)
-VERIFY_CUTS = (*CLASS_CUTS[:10], *(n / 1000 for n in range(950, 1000)))
+CUTS = np.round(np.arange(0.6, 1.0, 0.005), 3)  # as finely as the Thresholds page moves
 
 
 def choose_policy(
-    cases: Sequence[Case], false_pass: float = 0.005, accuracy: float = 0.98
+    cases: Sequence[Judged], false_pass: float = 0.005, accuracy: float = 0.98
 ) -> ThresholdPolicy:
     """The cut-offs that decide most while false passes, and errors of all decisions, stay within the limits on `cases`.
 
     Of the passes at most the share `false_pass` may be false both as counted and as the probabilities themselves
     expect: a few people have so few false passes that their count alone says little (decisions/0012).
     """
-    passing = np.array([c.probabilities["pass"] for c in cases])
-    false = np.array([c.truth != "pass" for c in cases])
-
-    def within(cut: float) -> bool:
-        passed = passing >= cut
-        worst = max(float(false[passed].sum()), expected_false(passing[passed]))
-        return bool(passed.any() and worst <= false_pass * passed.sum())
-
-    verify = next((cut for cut in VERIFY_CUTS if within(cut)), VERIFY_CUTS[-1])
-    best, most = ThresholdPolicy(verify, 0.99, 0.9), -1
-    for fail, one in itertools.product(FAIL_CUTS, CLASS_CUTS):
-        policy = ThresholdPolicy(verify, fail, one)
-        found = evidence(cases, policy)
-        decided, right = found.coverage.count, found.selective_accuracy.count
-        if decided > most and right >= accuracy * decided:
-            best, most = policy, decided
+    shares = np.array([[c.probabilities[name] for name in truth.CLASSES] for c in cases])
+    truths = np.array([truth.CLASSES.index(c.truth) for c in cases])
+    verify = verify_cut(shares[:, 0], truths == 0, false_pass)
+    passed = shares[:, 0] >= verify
+    right = shares[:, 1:].argmax(axis=1) + 1 == truths
+    best, most = ThresholdPolicy(verify, float(CUTS[-1]), float(CUTS[-1])), -1
+    for fail in CUTS:
+        failed = ~passed & (1 - shares[:, 0] >= fail)
+        order = np.argsort(shares[failed, 1:].max(axis=1))
+        sure = shares[failed, 1:].max(axis=1)[order]
+        first = np.searchsorted(sure, CUTS)  # of those from there on one class is at or above each cut
+        decided = passed.sum() + len(sure) - first
+        errors = (truths[passed] != 0).sum() + from_there_on((~right[failed][order]).astype(float))[first]
+        within = errors <= (1 - accuracy) * decided
+        if within.any() and (count := int(decided[within].max())) > most:
+            one = CUTS[within][np.argmax(decided[within])]
+            best, most = ThresholdPolicy(verify, float(fail), float(one)), count
     return best
+
+
+def verify_cut(passing: NDArray[np.float64], good: NDArray[np.bool_], limit: float) -> float:
+    """The lowest p(pass), in ten-thousandths, from which on false passes, counted and expected, are within `limit`."""
+    order = np.argsort(passing)
+    cuts = np.unique(np.ceil(passing * 10_000) / 10_000)
+    first = np.searchsorted(passing[order], cuts)  # from there on p(pass) is at or above each cut
+    passed = len(passing) - first
+    counted, expected = (from_there_on(v[order])[first] for v in ((~good).astype(float), 1 - passing))
+    within = cuts[(passed > 0) & (np.maximum(counted, expected) <= limit * passed)]
+    return float(max(CUTS[0], within[0])) if within.size else 1.0
+
+
+def from_there_on(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N + 1,) sums of `values` (N,) from each on to the last; from behind the last it is 0."""
+    return np.append(np.cumsum(values[::-1])[::-1], 0.0)
 
 
 def by_confidence(cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from inference import calibration, checkpoint, dataset, train, training_options
+from inference import calibration, checkpoint, dataset, train, training_options, truth
 from inference.evaluate import (
-    VERIFY_CUTS,
+    CUTS,
     apart,
     at_one_cut,
     auroc,
@@ -31,7 +31,7 @@ from inference.optimiser import DECAY, Optimiser
 from inference.predict import Classifier
 from inference.runtime import Graph
 from inference.simulate.instance import REGIONS
-from reviews.thresholds import ThresholdPolicy, triage
+from reviews.thresholds import ThresholdPolicy, evidence, triage
 from tests.heads import make_shards
 from tests.test_predict import SMALL
 
@@ -319,11 +319,42 @@ def test_chosen_cut_offs_keep_false_passes_within_the_limit():
 
 def test_few_false_passes_do_not_hide_what_the_probabilities_expect():
     sure, less = case(0.998, "pass"), case(0.98, "pass")
-    assert choose_policy([sure] * 100).verify_min == VERIFY_CUTS[0]
-    policy = choose_policy([sure] * 100 + [less] * 100)
-    assert policy.verify_min == 0.981, "none is false, but 0.011 are expected to be at 0.98"
-    assert choose_policy([sure] * 800 + [less] * 100).verify_min == VERIFY_CUTS[0], "0.004 are expected"
-    assert choose_policy([less] * 100).verify_min == VERIFY_CUTS[-1], "nobody is sure enough"
+    assert choose_policy([sure] * 100).verify_min == 0.998
+    assert choose_policy([sure] * 100 + [less] * 100).verify_min == 0.998, (
+        "none is false, 0.011 are expected to be"
+    )
+    assert choose_policy([sure] * 800 + [less] * 100).verify_min == 0.98, "0.004 are expected"
+    assert choose_policy([sure] * 100 + [case(0.998, "face")]).verify_min == 1.0, "one of a hundred is false"
+    assert choose_policy([less] * 100).verify_min == 1.0, "nobody is sure enough"
+    assert choose_policy([case(1.0, "pass")] * 200 + [case(0.3, "pass")]).verify_min == 0.6, (
+        "more likely than not"
+    )
+
+
+def test_chosen_cut_offs_decide_as_much_as_any_within_the_limits():
+    rng = np.random.default_rng(5)
+    cases = []
+    for klass in rng.integers(0, 4, 400):
+        logits = rng.normal(0, 2.2, 4) + 4 * (np.arange(4) == klass)
+        shares = np.exp(logits) / np.exp(logits).sum()
+        cases.append(Case(dict(zip(truth.CLASSES, map(float, shares), strict=True)), truth.CLASSES[klass]))
+    policy = choose_policy(cases, false_pass=0.02, accuracy=0.96)
+    found = evidence(cases, policy)
+    assert found.false_pass.total > 20
+    assert found.false_pass.share <= 0.02
+    assert found.selective_accuracy.share >= 0.96
+    others = [
+        evidence(cases, replace(policy, fail_min=fail, class_min=one))
+        for fail in CUTS[::4].tolist()
+        for one in CUTS[::4].tolist()
+    ]
+    allowed = [e.coverage.count for e in others if e.selective_accuracy.share >= 0.96]
+    assert 0 < len(allowed) < len(others)
+    assert found.coverage.count >= max(allowed)
+    lower = replace(policy, verify_min=policy.verify_min - 0.0001)
+    passing = [c.probabilities["pass"] for c in cases if c.probabilities["pass"] >= lower.verify_min]
+    wrong = evidence(cases, lower).false_pass.count, sum(1 - p for p in passing)
+    assert max(wrong) > 0.02 * len(passing), "no lower cut-off keeps within the limit"
 
 
 def test_one_cut_off_decides_as_much_as_the_people_it_is_taken_from_allow():
