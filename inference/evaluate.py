@@ -273,11 +273,11 @@ def apart(
 def report(classifier: Classifier, data: Path, names: Sequence[str] = (), keep: Path | None = None) -> str:
     """All tables, as Markdown; `names` as in `apart`, `keep` as in `kept_answers`."""
     parts = dataset.split(dataset.shards(data))
-    tuned = predictions(classifier.path, parts["calibration"], keep).cases
+    tuned = [c for c in predictions(classifier.path, parts["calibration"], keep).cases if c.in_distribution]
     answers = predictions(classifier.path, parts["test"], keep)
     cases, odd = answers.cases, answers.odd
     usable = [c for c in cases if c.in_distribution]
-    policy = choose_policy([c for c in tuned if c.in_distribution])
+    policy = choose_policy(tuned)
     taken = wilson(sum(odd), len(odd))
     lines = [
         f"Model {classifier.version}, projections {classifier.render_version}. Cut-offs chosen on the calibration people: "
@@ -286,7 +286,7 @@ def report(classifier: Classifier, data: Path, names: Sequence[str] = (), keep: 
         f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
         "", "## People never trained on", "", HEAD, row("test people", usable, policy),
         row("calibration people", tuned, policy),
-        "", at_one_cut(usable, one_cut([c for c in tuned if c.in_distribution])),
+        "", at_one_cut(usable, one_cut(tuned)),
         "", *by_cut(usable, tuned, policy),
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
         "", f"Referred as unlike a head: {len(cases) - len(usable)} of {len(cases)} heads; {len(odd) - sum(odd)} of "
