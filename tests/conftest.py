@@ -14,7 +14,7 @@ from reviews.states import Status
 from reviews.thresholds import CLASSES
 
 RENDER = "render-1"
-SURE = {"pass": 0.99, "face": 0.005, "brain": 0.004, "both": 0.001}
+SURE = {"pass": 0.995, "face": 0.002, "brain": 0.002, "both": 0.001}
 UNCLEAR = {"pass": 0.6, "face": 0.3, "brain": 0.05, "both": 0.05}
 FACE = {"pass": 0.01, "face": 0.97, "brain": 0.01, "both": 0.01}
 BRAIN = {"pass": 0.01, "face": 0.01, "brain": 0.97, "both": 0.01}

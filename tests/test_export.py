@@ -44,7 +44,7 @@ def test_csv_holds_every_attempt_with_versions(study, tmp_path):
     assert len(rows) == study.attempts.count() == 6
     passed = next(row for row in rows if row["status"] == "passed")
     assert (passed["verdict"], passed["verdict_by"], passed["active_seconds"]) == ("pass", "reviewer", "4.2")
-    assert (passed["thresholds"], passed["model"], passed["p_pass"]) == ("1", "m" * 64, "0.99")
+    assert (passed["thresholds"], passed["model"], passed["p_pass"]) == ("1", "m" * 64, "0.995")
     failed = next(row for row in rows if row["verdict"] == "face")
     assert json.loads(failed["verdict_reasons"]) == ["eyes", "nose"]
     undone = next(row for row in rows if "retraction" in row["decisions"])

@@ -146,7 +146,7 @@ def test_retry_all_is_for_what_one_manages(browse, cast, make):
 
 def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, make):
     make(Status.VERIFY)
-    policy = {"verify_min": "0.995", "fail_min": "0.95", "class_min": "0.8", "note": "stricter"}
+    policy = {"verify_min": "0.999", "fail_min": "0.95", "class_min": "0.8", "note": "stricter"}
     trial = text(browse(cast.reviewer).get(reverse("thresholds-consequences"), policy))
     assert "<dt>to verify</dt><dd>0</dd>" in trial
     assert "<dt>to visual QC</dt><dd>1</dd>" in trial
@@ -160,7 +160,7 @@ def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, mak
     assert ThresholdSet.objects.get(active=True).version == 1
     browse(cast.root).post(reverse("thresholds-save"), policy)
     new = ThresholdSet.objects.get(active=True)
-    assert (new.version, new.policy["verify_min"], new.note) == (2, 0.995, "stricter")
+    assert (new.version, new.policy["verify_min"], new.note) == (2, 0.999, "stricter")
     assert Attempt.objects.get().status == Status.REFER
     browse(cast.root).post(reverse("thresholds-activate", args=[1]))
     assert ThresholdSet.objects.get(active=True).version == 1

@@ -97,7 +97,7 @@ def configure(cast, dataset, callbacks, **settings):
 def test_another_standard_routes_anew_what_is_undecided(
     make, model, cast, dataset, django_capture_on_commit_callbacks
 ):
-    waiting, surer = seen(make, model, UNCLEAR), seen(make, model, {**SURE, "pass": 0.992, "face": 0.003})
+    waiting, surer = seen(make, model, UNCLEAR), seen(make, model, {**SURE, "pass": 0.992, "face": 0.005})
     held, passed = seen(make, model, UNCLEAR), seen(make, model, UNCLEAR)
     judge(cast.reviewer, passed)
     actions.lease_one(actor=cast.colleague, attempt_id=held.pk, mode="verify")
@@ -162,7 +162,7 @@ def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
     actions.lease_one(actor=cast.colleague, attempt_id=held.pk, mode="verify")
     actions.lease_one(actor=cast.reviewer, attempt_id=doubted.pk, mode="verify")
     actions.refer(actor=cast.reviewer, attempt_id=doubted.pk, nonce="u")
-    strict = ThresholdPolicy(verify_min=0.995)
+    strict = ThresholdPolicy(verify_min=0.999)
     assert actions.consequences(strict).routes == {"verify": 0, "refer": 1, "fail": 0}
     new = actions.save_thresholds(actor=cast.root, policy=strict, evidence={"scans": 400}, note="stricter")
     assert [now(a).status for a in (waiting, passed, held, doubted)] == ["refer", "passed", "verify", "refer"]
@@ -178,7 +178,7 @@ def test_many_are_routed_anew_in_the_background(make, monkeypatch, enqueued):
     attempts = [make() for _ in range(3)]
     monkeypatch.setattr("reviews.actions.versions.AT_ONCE", 2)
     enqueued.clear()
-    new = actions.save_thresholds(actor=None, policy=ThresholdPolicy(verify_min=0.995))
+    new = actions.save_thresholds(actor=None, policy=ThresholdPolicy(verify_min=0.999))
     assert enqueued == [("inference.jobs.route_anew", new.pk)]
     assert {now(attempt).status for attempt in attempts} == {"verify"}
     route_anew(new.pk)
