@@ -1,7 +1,6 @@
 """Everything embedded: a study of synthetic people, the site that reviews it, and log-ins to try it with."""
 
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
@@ -13,7 +12,6 @@ from qcsite.supervisor import SupervisorError, manage_child
 from reviews import actions
 from reviews.management.commands.supervise import add_shape, shape_of
 from reviews.models import Dataset, Membership, Role
-from reviews.thresholds import ThresholdPolicy
 
 SLUG = "demo"
 PEOPLE = (
@@ -22,9 +20,6 @@ PEOPLE = (
     ("reviewer1", Role.REVIEWER, False),
     ("reviewer2", Role.REVIEWER, False),
 )
-# At the start cut-offs nearly every good defacing of these blurred, averaged heads would go to visual QC.
-CUTOFFS = replace(ThresholdPolicy(), verify_min=0.95)
-WHY = "Demo: of averaged heads the model is less sure than of real ones"
 
 
 class Command(BaseCommand):
@@ -92,7 +87,6 @@ def log_ins(*, renew: bool) -> dict[str, str]:
             user.save()
         if dataset is None:
             dataset = actions.create_dataset(actor=user, slug=SLUG, title="Demo study", ears_required=False)
-            actions.save_thresholds(actor=user, policy=CUTOFFS, note=WHY)
         elif not Membership.objects.filter(user=user, dataset=dataset).exists():
             actions.grant(actor=None, dataset=dataset, user=user, role=role)
     return made
