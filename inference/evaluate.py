@@ -61,12 +61,12 @@ def choose_policy(
     Of the passes at most the share `false_pass` may be false both as counted and as the probabilities themselves
     expect: a few people have so few false passes that their count alone says little (decisions/0012).
     """
-    shares = np.array([[c.probabilities[name] for name in truth.CLASSES] for c in cases])
-    truths = np.array([truth.CLASSES.index(c.truth) for c in cases])
+    shares = np.array([[c.probabilities[name] for name in truth.CLASSES] for c in cases]).reshape(-1, 4)
+    truths = np.array([truth.CLASSES.index(c.truth) for c in cases], int)
     verify = verify_cut(shares[:, 0], truths == 0, false_pass)
     passed = shares[:, 0] >= verify
     right = shares[:, 1:].argmax(axis=1) + 1 == truths
-    best, most = ThresholdPolicy(verify, float(CUTS[-1]), float(CUTS[-1])), -1
+    best, most = ThresholdPolicy(verify, float(CUTS[-1]), float(CUTS[-1])), 0
     for fail in CUTS:
         failed = ~passed & (1 - shares[:, 0] >= fail)
         order = np.argsort(shares[failed, 1:].max(axis=1))
@@ -84,12 +84,12 @@ def choose_policy(
 def verify_cut(passing: NDArray[np.float64], good: NDArray[np.bool_], limit: float) -> float:
     """The lowest p(pass), in ten-thousandths, from which on false passes, counted and expected, are within `limit`."""
     order = np.argsort(passing)
-    cuts = np.unique(np.ceil(passing * 10_000) / 10_000)
+    cuts = np.unique(np.maximum(CUTS[0], np.ceil(passing * 10_000) / 10_000))
     first = np.searchsorted(passing[order], cuts)  # from there on p(pass) is at or above each cut
     passed = len(passing) - first
     counted, expected = (from_there_on(v[order])[first] for v in ((~good).astype(float), 1 - passing))
     within = cuts[(passed > 0) & (np.maximum(counted, expected) <= limit * passed)]
-    return float(max(CUTS[0], within[0])) if within.size else 1.0
+    return float(within[0]) if within.size else 1.0
 
 
 def from_there_on(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def from_there_on(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def by_confidence(cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(probability of the most probable class, is it right) of every case, the most confident first."""
     top = np.array([max(c.probabilities.values()) for c in cases])
-    right = np.array([predicted_class(c.probabilities) == c.truth for c in cases])
+    right = np.array([predicted_class(c.probabilities) == c.truth for c in cases], bool)
     order = np.argsort(-top, kind="stable")
     return top[order], right[order]
 
@@ -219,6 +219,8 @@ def risk_coverage(cases: Sequence[Case]) -> list[str]:
     _, right = by_confidence(cases)
     errors = np.cumsum(~right) / np.arange(1, len(right) + 1)
     lines = ["| coverage | error |", "|---|---|"]
+    if not cases:
+        return lines
     for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0):
         lines.append(f"| {share:.2f} | {errors[max(0, round(share * len(right)) - 1)]:.4f} |")
     return lines
@@ -271,7 +273,7 @@ def apart(
 
 
 def report(classifier: Classifier, data: Path, names: Sequence[str] = (), keep: Path | None = None) -> str:
-    """All tables, as Markdown; `names` as in `apart`, `keep` as in `kept_answers`."""
+    """All tables, as Markdown; `names` as in `apart`, `keep` as in `judged.said`."""
     parts = dataset.split(dataset.shards(data))
     tuned = [c for c in predictions(classifier.path, parts["calibration"], keep).cases if c.in_distribution]
     answers = predictions(classifier.path, parts["test"], keep)
@@ -312,6 +314,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER",
                         help="keep the answers there: an interrupted run goes on, another asks nothing again")  # fmt: skip
     options = parser.parse_args()
+    parts = dataset.split(dataset.shards(options.data))
+    for part in ("calibration", "test"):
+        if not parts[part]:
+            parser.error(f"{options.data}: no shard of the {part} people (inference/dataset.py names them)")
     text = report(Classifier.load(options.model), options.data, options.apart, options.keep)
     if options.out:
         options.out.write_text(text)

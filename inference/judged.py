@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inference import dataset, truth
-from inference.predict import Classifier
+from inference.predict import Classifier, Result
 from inference.simulate.generate import one_thread_each
 from inference.simulate.instance import REGIONS
+from inference.storage import DAMAGED
 from reviews.thresholds import Judged
 
 BATCH = 24
+KEPT = 1  # raise it when a Result means something else
+Said = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -50,54 +56,70 @@ def model_of(path: Path) -> Classifier:
     return Classifier.load(path)
 
 
-def answers(model: Path, shard: dataset.Shard) -> Answers:
-    """What the network says of every sample of one shard."""
-    classifier = model_of(model)
-    cases: list[Case] = []
-    odd: list[bool] = []
-    for batch in dataset.batches([shard], BATCH, None):
-        for n, result in enumerate(classifier.predict(dataset.heads(batch))):
-            face, _, brain = batch.attributes[n].tolist()
-            family, fill, contrast = map(str, batch.names[n])
-            if batch.odd[n]:
-                odd.append(result.in_distribution)
-            elif face >= 0 and brain >= 0:
-                name = truth.class_name(bool(face), bool(brain))
-                shares = {r: float(v) for r, v in zip(REGIONS, batch.kept[n], strict=True) if not v.isnan()}
-                cases.append(Case(result.probabilities, name, shard.person, family, fill, contrast,
-                                  result.in_distribution, result.attributes, result.remains, shares,
-                                  float(batch.brain_ml[n])))  # fmt: skip
-    return Answers(cases, odd)
+def asked(model: Path, shard: dataset.Shard) -> Said:
+    """What the network says of every sample of a shard: joint (N, 8), regions (N, 5), valid and in_distribution (N,)."""
+    results = [
+        result
+        for batch in dataset.batches([shard], BATCH, None)
+        for result in model_of(model).predict(dataset.heads(batch))
+    ]
+    return {
+        name: np.array([getattr(r, name) for r in results], np.float64)
+        for name in ("joint", "regions", "valid", "in_distribution")
+    }
 
 
-def kept_answers(model: Path, keep: Path | None, shard: dataset.Shard) -> Answers:
-    """`answers`, from the file in `keep` if this network has been asked about this very shard."""
+def said(model: Path, shard: dataset.Shard, keep: Path | None) -> Said:
+    """`asked`, from the file in `keep` if this network has been asked about these very pictures."""
     if keep is None:
-        return answers(model, shard)
-    facts = shard.path.stat()
-    known = {"shard": [facts.st_size, facts.st_mtime_ns]}
-    file = keep / model_of(model).version / f"{shard.path.stem}.json"
+        return asked(model, shard)
+    with zipfile.ZipFile(shard.path) as parts:
+        sums = [parts.getinfo(f"{name}.npy").CRC for name in ("surfaces", "volumes")]
+    folder = keep / f"{model_of(model).version}-{KEPT}"
+    file = folder / ("".join(f"{value:08x}" for value in sums) + ".npz")
     try:
-        stored = json.loads(file.read_text())
-    except (OSError, ValueError):
-        stored = {}
-    if stored.get("shard") == known["shard"]:
-        return Answers([Case(**case) for case in stored["cases"]], stored["odd"])
-    found = answers(model, shard)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(known | asdict(found)))
+        with np.load(file) as stored:
+            return {name: stored[name] for name in ("joint", "regions", "valid", "in_distribution")}
+    except DAMAGED:
+        found = asked(model, shard)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as handle:
+        np.savez(handle, **found)
     part.replace(file)
     return found
 
 
+def answers(model: Path, keep: Path | None, shard: dataset.Shard) -> Answers:
+    """What the network says of a shard beside the truth of it."""
+    heard = said(model, shard, keep)
+    with np.load(shard.path) as z:
+        names, brain_ml, kept = z["names"], z["brain_ml"], z["kept"]
+    cases: list[Case] = []
+    odd: list[bool] = []
+    for n, (face, _, brain) in enumerate(dataset.targets(brain_ml, kept).tolist()):
+        result = Result(heard["joint"][n], heard["regions"][n], np.empty(0, np.float32),
+                        float(heard["valid"][n]), bool(heard["in_distribution"][n]))  # fmt: skip
+        family, fill, contrast = map(str, names[n])
+        if family == "odd":
+            odd.append(result.in_distribution)
+        elif face >= 0 and brain >= 0:
+            shares = {r: float(v) for r, v in zip(REGIONS, kept[n], strict=True) if not np.isnan(v)}
+            cases.append(Case(result.probabilities, truth.class_name(bool(face), bool(brain)), shard.person,
+                              family, fill, contrast, result.in_distribution, result.attributes, result.remains,
+                              shares, float(brain_ml[n])))  # fmt: skip
+    return Answers(cases, odd)
+
+
 def predictions(model: Path, chosen: Sequence[dataset.Shard], keep: Path | None = None) -> Answers:
     """What the network says of all these shards, in their order; how far it is goes to standard error."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
     one_thread_each()
     cases: list[Case] = []
     odd: list[bool] = []
     with ProcessPoolExecutor(min(os.cpu_count() or 1, max(1, len(chosen))), get_context("spawn")) as pool:
-        for done, found in enumerate(pool.map(partial(kept_answers, model, keep), chosen), start=1):
+        for done, found in enumerate(pool.map(partial(answers, model, keep), chosen), start=1):
             cases.extend(found.cases)
             odd.extend(found.odd)
             sys.stderr.write(f"{done}/{len(chosen)} shards\n")

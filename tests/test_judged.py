@@ -1,82 +1,111 @@
-"""Judging a network: every sample is asked once, in order, and answers that are kept are not asked for again."""
+"""Judging a network: every sample is asked about once, in order, and what is kept is not asked for again."""
 
-import json
-import os
+import shutil
 
+import numpy as np
 import pytest
 
-from inference import dataset, evaluate, judged
+from inference import dataset, evaluate, judged, truth
 from inference.predict import DEFAULT, Classifier
 from tests.heads import make_shards
+
+PEOPLE = (dataset.CALIBRATION[0], dataset.TEST[0], dataset.TEST[1])
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    people = (dataset.CALIBRATION[0], dataset.TEST[0], dataset.TEST[1])
-    return make_shards(tmp_path_factory.mktemp("shards"), people, samples=6)
+    """A shard of each of three people; the twelfth sample of every shard is no head."""
+    return make_shards(tmp_path_factory.mktemp("shards"), PEOPLE, samples=12)
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """The shards of which the network was really asked."""
     seen = []
-    really = judged.answers
+    really = judged.asked
 
     def note(model, shard):
         seen.append(shard.path.name)
         return really(model, shard)
 
-    monkeypatch.setattr(judged, "answers", note)
+    monkeypatch.setattr(judged, "asked", note)
     return seen
 
 
-def test_several_processes_say_what_one_says(data, capsys):
+def test_several_processes_say_what_one_says(data, tmp_path, capsys):
     chosen = dataset.split(dataset.shards(data))["test"]
-    found = judged.predictions(DEFAULT, chosen)
-    alone = [judged.answers(DEFAULT, shard) for shard in chosen]
+    found = judged.predictions(DEFAULT, chosen, tmp_path / "kept")
+    alone = [judged.answers(DEFAULT, None, shard) for shard in chosen]
     assert [c for part in alone for c in part.cases] == found.cases
     assert [o for part in alone for o in part.odd] == found.odd
+    assert len(found.odd) == 2
+    assert 0 < len(found.cases) <= 22
     assert [c.person for c in found.cases] == sorted(c.person for c in found.cases), (
         "in the order of the shards"
     )
-    assert 0 < len(found.cases) + len(found.odd) <= 12
     assert capsys.readouterr().err.endswith("2/2 shards\n")
 
 
-def test_kept_answers_are_used_for_the_same_network_and_the_same_shard_alone(data, asked, tmp_path):
-    shard = dataset.shards(data)[0]
-    first = judged.kept_answers(DEFAULT, tmp_path, shard)
-    assert judged.kept_answers(DEFAULT, tmp_path, shard) == first
+def test_what_is_kept_is_used_for_the_same_network_and_the_same_pictures_alone(data, asked, tmp_path):
+    shard, other, _ = dataset.shards(data)
+    first = judged.answers(DEFAULT, tmp_path, shard)
+    assert judged.answers(DEFAULT, tmp_path, shard) == first
+    elsewhere = dataset.Shard(tmp_path / "elsewhere.npz", shard.person)
+    shutil.copy(shard.path, elsewhere.path)
+    assert judged.answers(DEFAULT, tmp_path, elsewhere) == first, "whatever the file is called"
     assert asked == [shard.path.name]
     (file,) = tmp_path.glob("*/*")
-    assert file.parent.name == Classifier.load(DEFAULT).version
-    file.write_text(file.read_text()[:-20])
-    assert judged.kept_answers(DEFAULT, tmp_path, shard) == first, "a damaged file is made again"
-    os.utime(shard.path, ns=(1, 1))
-    assert judged.kept_answers(DEFAULT, tmp_path, shard) == first
-    assert len(asked) == 3, "another file of that name"
-    assert json.loads(file.read_text())["shard"][1] == 1
-    assert [p.name for p in tmp_path.glob("*/*")] == [file.name], "nothing half-written is left"
+    assert Classifier.load(DEFAULT).version in file.parent.name
+    shutil.copy(other.path, elsewhere.path)
+    judged.answers(DEFAULT, tmp_path, elsewhere)
+    assert asked[1:] == ["elsewhere.npz"]
+    for damage in (b"", b"[]", file.read_bytes()[:-20]):
+        file.write_bytes(damage)
+        assert judged.answers(DEFAULT, tmp_path, shard) == first
+    assert len(asked) == 5, "what is damaged is asked for again"
+    assert not list(tmp_path.glob("*/*.part")), "nothing half-written is left"
+
+
+def test_truth_is_of_today_whatever_is_kept(data, asked, tmp_path, monkeypatch):
+    shard = dataset.shards(data)[0]
+    before = judged.answers(DEFAULT, tmp_path, shard)
+    monkeypatch.setattr(truth, "BRAIN_CLEAR_ML", 1e6)
+    after = judged.answers(DEFAULT, tmp_path, shard)
+    assert len(asked) == 1
+    assert {c.truth for c in before.cases} & {"brain", "both"}
+    assert not {c.truth for c in after.cases} & {"brain", "both"}, "no bite is too large any more"
+    probabilities = {tuple(c.probabilities.values()) for c in before.cases}
+    assert probabilities <= {tuple(c.probabilities.values()) for c in after.cases}
+
+
+def run(monkeypatch, data, kept, out):
+    monkeypatch.setattr(
+        "sys.argv", ["evaluate", str(DEFAULT), str(data), "--keep", str(kept), "--out", str(out)]
+    )
+    evaluate.main()
+    return out.read_text()
 
 
 def test_all_tables_are_made_of_what_is_kept(data, tmp_path, capsys, monkeypatch):
-    arguments = [
-        "evaluate",
-        str(DEFAULT),
-        str(data),
-        "--keep",
-        str(tmp_path / "kept"),
-        "--out",
-        str(tmp_path / "out.md"),
-    ]
-    monkeypatch.setattr("sys.argv", arguments)
-    evaluate.main()
-    said = capsys.readouterr().out
-    assert (tmp_path / "out.md").read_text() == said
-    assert (
-        f"Calibration people: {dataset.CALIBRATION[0]}. Test people: {dataset.TEST[0]}, {dataset.TEST[1]}."
-        in said
-    )
-    assert len(list((tmp_path / "kept").glob("*/*.json"))) == 3
-    evaluate.main()
-    assert capsys.readouterr().out == said
+    text = run(monkeypatch, data, tmp_path / "kept", tmp_path / "out.md")
+    assert capsys.readouterr().out == text
+    assert f"Calibration people: {PEOPLE[0]}. Test people: {PEOPLE[1]}, {PEOPLE[2]}." in text
+    files = list((tmp_path / "kept").glob("*/*.npz"))
+    assert len(files) == 3
+    assert run(monkeypatch, data, tmp_path / "kept", tmp_path / "again.md") == text
+    for file in files:
+        with np.load(file) as stored:
+            changed = dict(stored) | {"in_distribution": np.zeros(12)}
+        np.savez(file, **changed)
+    nothing = run(monkeypatch, data, tmp_path / "kept", tmp_path / "nothing.md")
+    assert "| test people | 0 |" in nothing, "nothing that is kept was taken for a head"
+
+
+def test_data_without_people_to_choose_cut_offs_on_is_refused_before_anything_is_asked(
+    data, tmp_path, capsys, monkeypatch
+):
+    shutil.copy(dataset.split(dataset.shards(data))["test"][0].path, tmp_path)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, tmp_path / "kept", tmp_path / "out.md")
+    assert f"{tmp_path}: no shard of the calibration people" in capsys.readouterr().err
+    assert not (tmp_path / "kept").exists()

@@ -326,6 +326,11 @@ def test_few_false_passes_do_not_hide_what_the_probabilities_expect():
     assert choose_policy([sure] * 800 + [less] * 100).verify_min == 0.98, "0.004 are expected"
     assert choose_policy([sure] * 100 + [case(0.998, "face")]).verify_min == 1.0, "one of a hundred is false"
     assert choose_policy([less] * 100).verify_min == 1.0, "nobody is sure enough"
+    assert choose_policy([]) == ThresholdPolicy(1.0, 0.995, 0.995), "nobody was asked"
+    many = [case(1.0, "pass")] * 1388 + [case(0.65, "face")] * 7 + [case(0.5999, "pass")] * 20
+    assert choose_policy(many).verify_min > 0.65, (
+        "0.0050 without those below 0.6 who are no pass to be verified"
+    )
     assert choose_policy([case(1.0, "pass")] * 200 + [case(0.3, "pass")]).verify_min == 0.6, (
         "more likely than not"
     )
