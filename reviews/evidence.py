@@ -97,14 +97,14 @@ def outcome(policy: ThresholdPolicy, cases: list[Judged]) -> dict:
     seconds = seconds_per_item()
     known = figures(cases, policy)
     work = routes["verify"] * seconds[Mode.VERIFY] + routes["refer"] * seconds[Mode.VISUAL]
-    share = known.false_pass.share
+    most = known.false_pass.high if known.false_pass.total else None
     return {
         "routes": routes,
         "total": sum(routes.values()),
         "hours": work / 3600,
         "seconds": seconds,
         "known": known,
-        "false_passes": None if share is None else share * routes["verify"],
+        "false_passes": None if most is None else most * routes["verify"],
         "expected_false": outlook.expected_false,
     }
 

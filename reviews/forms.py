@@ -1,5 +1,9 @@
 """What people fill in; every value is checked here before an action sees it."""
 
+import math
+from types import MappingProxyType
+from typing import Self
+
 from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -46,7 +50,16 @@ class ScanFilter(forms.Form):
 
 
 class PolicyForm(forms.Form):
-    """The three cut-offs."""
+    """The three cut-offs, on sliders that move in `steps`."""
+
+    steps = MappingProxyType({"verify_min": 0.001, "fail_min": 0.005, "class_min": 0.005})
+
+    @classmethod
+    def showing(cls, policy: ThresholdPolicy) -> Self:
+        """The form with these cut-offs; one between two steps is shown as the stricter of them."""
+        values = policy.to_dict()
+        counts = {name: math.ceil(round(values[name] / step, 6)) for name, step in cls.steps.items()}
+        return cls(initial={name: round(counts[name] * step, 3) for name, step in cls.steps.items()})
 
     verify_min = forms.FloatField(label="Verify from p(pass)")
     fail_min = forms.FloatField(label="Fail from 1 − p(pass)")

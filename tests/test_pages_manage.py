@@ -1,5 +1,6 @@
 """Overview, scan, thresholds, reports, set-up: what they show to whom, and that they act through the actions."""
 
+import re
 import zipfile
 from io import BytesIO
 from itertools import product
@@ -13,7 +14,8 @@ from django.urls import reverse
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
 from reviews.states import Status
-from reviews.templatetags.qc import about, plainly
+from reviews.templatetags.qc import at_most, plainly
+from reviews.thresholds import ThresholdPolicy
 from reviews.views import scans
 from tests.conftest import judge, now
 
@@ -145,7 +147,7 @@ def test_retry_all_is_for_what_one_manages(browse, cast, make):
 
 
 def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, make):
-    make(Status.VERIFY)
+    waiting = make(Status.VERIFY)
     policy = {"verify_min": "0.999", "fail_min": "0.95", "class_min": "0.8", "note": "stricter"}
     trial = text(browse(cast.reviewer).get(reverse("thresholds-consequences"), policy))
     assert "<dt>to verify</dt><dd>0</dd>" in trial
@@ -155,25 +157,36 @@ def test_cut_offs_are_tried_by_all_and_saved_by_administrators(browse, cast, mak
         browse(cast.reviewer).get(reverse("thresholds-consequences"), policy | {"verify_min": "0.95"})
     )
     assert "fewer than one among 1" in laxer, "what the model itself expects, with nobody's verdict"
-    assert "going by the judged scans" not in laxer
+    assert "by the judged scans" not in laxer
+    judge(cast.reviewer, make(), "pass")
+    judged = text(
+        browse(cast.reviewer).get(reverse("thresholds-consequences"), policy | {"verify_min": "0.95"})
+    )
+    assert "; fewer than one by the judged scans" in judged, "0.79 of one: none of one was false"
     browse(cast.reviewer).post(reverse("thresholds-save"), policy)
     assert ThresholdSet.objects.get(active=True).version == 1
     browse(cast.root).post(reverse("thresholds-save"), policy)
     new = ThresholdSet.objects.get(active=True)
     assert (new.version, new.policy["verify_min"], new.note) == (2, 0.999, "stricter")
-    assert Attempt.objects.get().status == Status.REFER
+    assert now(waiting).status == Status.REFER
     browse(cast.root).post(reverse("thresholds-activate", args=[1]))
     assert ThresholdSet.objects.get(active=True).version == 1
-    assert Attempt.objects.get().status == Status.VERIFY
+    assert now(waiting).status == Status.VERIFY
 
 
-def test_expected_numbers_are_told_without_decimals():
-    assert [about(count) for count in (0.0, 0.99, 1.2, 3.7, 1234.2)] == [
-        "fewer than one",
-        "fewer than one",
-        "about 1",
-        "about 4",
-        "about 1,234",
+def test_upper_bounds_of_numbers_are_rounded_up():
+    wanted = ["fewer than one", "fewer than one", "at most 1", "at most 2", "at most 1,235"]
+    assert [at_most(count) for count in (0.0, 0.99, 1.0, 1.2, 1234.2)] == wanted
+
+
+def test_cut_offs_between_two_steps_of_the_page_are_shown_as_the_stricter(browse, cast):
+    actions.save_thresholds(actor=None, policy=ThresholdPolicy(0.9904, 0.925, 0.554))
+    page = text(browse(cast.root).get(reverse("thresholds")))
+    shown = re.findall(r'name="(\w+)" min="0.505" max="1" step="([\d.]+)" value="([\d.]+)"', page)
+    assert shown == [
+        ("verify_min", "0.001", "0.991"),
+        ("fail_min", "0.005", "0.925"),
+        ("class_min", "0.005", "0.555"),
     ]
 
 

@@ -1,5 +1,7 @@
 """What templates need beside plain values: navigation, badges, times, bars."""
 
+import math
+
 from django import template
 from django.urls import reverse
 from django.utils.html import format_html
@@ -72,9 +74,9 @@ def within(value) -> str:
 
 
 @register.filter
-def about(count: float) -> str:
-    """A number of scans to expect: 3.7 -> about 4, 0.4 -> fewer than one."""
-    return "fewer than one" if count < 1 else f"about {count:,.0f}"
+def at_most(count: float) -> str:
+    """An upper bound of a number of scans: 3.7 -> at most 4, 0.4 -> fewer than one."""
+    return "fewer than one" if count < 1 else f"at most {math.ceil(count):,}"
 
 
 @register.filter

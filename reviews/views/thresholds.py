@@ -22,7 +22,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "section": "thresholds",
         "active": active,
-        "form": PolicyForm(initial=active.cutoffs.to_dict()),
+        "form": PolicyForm.showing(active.cutoffs),
         "versions": ThresholdSet.objects.select_related("created_by")[:50],
         "may_change": request.user.has_perm(PERMISSION),
         "cases": len(cases),
