@@ -1,10 +1,12 @@
 """A live server, a study with painted pictures, and a browser that complains about every console error."""
 
 import os
+import time
 
 import nibabel as nib
 import numpy as np
 import pytest
+from django.db import connection
 from django.test import Client
 from PIL import Image, ImageDraw
 
@@ -144,7 +146,22 @@ def enter(browser, browser_context_args, live_server, data_dir):
     yield opened
     for person in people:
         person.context.close()
+    answered()
     assert [complaint for person in people for complaint in person.complaints] == []
+
+
+def answered(patience_s=10):
+    """Wait until nothing is asked of the database any more: on PostgreSQL emptying it would deadlock with it."""
+    if connection.vendor != "postgresql":
+        return
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    limit = time.monotonic() + patience_s
+    with connection.cursor() as cursor:
+        while time.monotonic() < limit:
+            cursor.execute(f"SELECT count(*) {others} AND state <> 'idle'")
+            if cursor.fetchone() == (0,):
+                return
+            time.sleep(0.05)
 
 
 def press(page, *keys):
