@@ -6,6 +6,10 @@ from scipy.ndimage import zoom
 
 from inference import study
 from inference.deface.template import template_brain
+from inference.predict import Classifier
+from inference.storage import network_inputs
+from inference.volumes import read_volume
+from reviews.thresholds import Context, Route, ThresholdPolicy, triage
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,12 @@ def test_fluid_is_bright_in_t2w_and_dark_in_flair():
     for suffix, brighter in (("T1w", False), ("T2w", True), ("FLAIR", False)):
         image = study._contrast(template, brain, suffix, rng)
         assert bool(image[ventricle].mean() > image[white].mean()) is brighter
+
+
+@pytest.mark.parametrize("number", [2, 7])
+def test_a_good_defacing_of_the_study_is_a_confident_pass_of_a_new_site(tmp_path, number):
+    person = study.Person(number, 1)
+    assert person.fault == "none"
+    _, defaced = study.make(person, tmp_path)
+    (said,) = Classifier.load().predict([network_inputs(read_volume(defaced))])
+    assert triage(said.probabilities, ThresholdPolicy(), Context(said.in_distribution)).route is Route.VERIFY
