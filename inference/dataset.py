@@ -16,10 +16,18 @@ from inference.mirror import mirrored, mirrored_regions, mirrored_views
 from inference.projections.frame import SHAPE
 from inference.projections.network import POOL, NetworkInput
 from inference.simulate.sample import by_region
+from inference.storage import DAMAGED
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
 CALIBRATION = ("head04", "synthseg_12", "synthseg_13", "synthseg_06")
 TEST = ("head02", "head06", "synthseg_02", "synthseg_08", "synthseg_17", "synthseg_20")
+
+
+class ShardError(Exception):
+    """A file that is no shard of samples, with the reason."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(f"{path}: not a shard of samples ({error})")
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,17 @@ class Shard:
 
 
 def shards(folder: Path) -> list[Shard]:
-    """All shards of a folder, by name."""
-    out = []
-    for path in sorted(folder.glob("*.npz")):
+    """All shards of a folder, by name; raises ShardError where a file is none."""
+    return [Shard(path, str(arrays(path, "person")["person"])) for path in sorted(folder.glob("*.npz"))]
+
+
+def arrays(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
+    """Some arrays of one shard; raises ShardError where they cannot be read."""
+    try:
         with np.load(path) as z:
-            out.append(Shard(path, str(z["person"])))
-    return out
+            return {name: z[name] for name in names}
+    except DAMAGED as error:
+        raise ShardError(path, error) from error
 
 
 def split(all_shards: list[Shard]) -> dict[str, list[Shard]]:
@@ -111,17 +124,13 @@ class Batch:
 def load(paths: list[Path]) -> dict[str, NDArray[np.generic]]:
     """The arrays of several shards, one after another."""
     keys = ("surfaces", "volumes", "evidence", "blocks", "brain_ml", "kept", "names")
-    parts = []
-    for path in paths:
-        with np.load(path) as z:
-            parts.append({key: z[key] for key in keys})
+    parts = [arrays(path, *keys) for path in paths]
     return {key: np.concatenate([p[key] for p in parts]) for key in keys}
 
 
 def size(shard: Shard, without: Collection[str] = ()) -> int:
     """How many samples of a shard a training without these kinds of mask, fillings and contrasts draws."""
-    with np.load(shard.path) as z:
-        return len(chosen_from(z["names"], without))
+    return len(chosen_from(arrays(shard.path, "names")["names"], without))
 
 
 def chosen_from(names: NDArray[np.generic], without: Collection[str]) -> NDArray[np.intp]:
@@ -142,13 +151,13 @@ def batches(
     """
     order = list(chosen) if rng is None else [chosen[i] for i in rng.permutation(len(chosen))]
     for start in range(0, len(order), mix):
-        arrays = load([s.path for s in order[start : start + mix]])
-        index = chosen_from(arrays["names"], without)
+        loaded = load([s.path for s in order[start : start + mix]])
+        index = chosen_from(loaded["names"], without)
         index = index if rng is None else rng.permutation(index)
         for first in range(0, len(index), size):
             at = index[first : first + size]
             if rng is None or len(at) > size // 2:
-                yield Batch.of({key: value[at] for key, value in arrays.items()})
+                yield Batch.of({key: value[at] for key, value in loaded.items()})
 
 
 def examples(chosen: list[Shard], count: int = 96) -> list[NetworkInput]:
@@ -156,9 +165,9 @@ def examples(chosen: list[Shard], count: int = 96) -> list[NetworkInput]:
     each = -(-count // len(chosen))
     found = []
     for shard in chosen:
-        arrays = load([shard.path])
-        heads = np.flatnonzero(arrays["names"][:, 0] != "odd")[:each]
-        found += [NetworkInput(arrays["surfaces"][n], arrays["volumes"][n]) for n in heads]
+        loaded = load([shard.path])
+        heads = np.flatnonzero(loaded["names"][:, 0] != "odd")[:each]
+        found += [NetworkInput(loaded["surfaces"][n], loaded["volumes"][n]) for n in heads]
     return found[:count]
 
 

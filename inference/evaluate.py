@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inference import dataset, truth
 from inference.judged import Case, predictions
-from inference.predict import Classifier
+from inference.predict import CheckpointError, Classifier
 from inference.simulate.instance import REGIONS
 from reviews.thresholds import (
     Interval,
@@ -272,9 +272,13 @@ def apart(
     return ["", f"## {title}", "", HEAD, *rows, row("none of these", rest, policy)]
 
 
-def report(classifier: Classifier, data: Path, names: Sequence[str] = (), keep: Path | None = None) -> str:
-    """All tables, as Markdown; `names` as in `apart`, `keep` as in `judged.said`."""
-    parts = dataset.split(dataset.shards(data))
+def report(
+    classifier: Classifier,
+    parts: dict[str, list[dataset.Shard]],
+    names: Sequence[str] = (),
+    keep: Path | None = None,
+) -> str:
+    """All tables, as Markdown; `parts` as in `dataset.split`, `names` as in `apart`, `keep` as in `judged.said`."""
     tuned = [c for c in predictions(classifier.path, parts["calibration"], keep).cases if c.in_distribution]
     answers = predictions(classifier.path, parts["test"], keep)
     cases, odd = answers.cases, answers.odd
@@ -314,11 +318,16 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER",
                         help="keep the answers there: an interrupted run goes on, another asks nothing again")  # fmt: skip
     options = parser.parse_args()
-    parts = dataset.split(dataset.shards(options.data))
-    for part in ("calibration", "test"):
-        if not parts[part]:
-            parser.error(f"{options.data}: no shard of the {part} people (inference/dataset.py names them)")
-    text = report(Classifier.load(options.model), options.data, options.apart, options.keep)
+    try:
+        parts = dataset.split(dataset.shards(options.data))
+        for part in ("calibration", "test"):
+            if not parts[part]:
+                parser.error(
+                    f"{options.data}: no shard of the {part} people (inference/dataset.py names them)"
+                )
+        text = report(Classifier.load(options.model), parts, options.apart, options.keep)
+    except (dataset.ShardError, CheckpointError) as error:
+        parser.error(str(error))
     if options.out:
         options.out.write_text(text)
     sys.stdout.write(text)

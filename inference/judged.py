@@ -93,8 +93,7 @@ def said(model: Path, shard: dataset.Shard, keep: Path | None) -> Said:
 def answers(model: Path, keep: Path | None, shard: dataset.Shard) -> Answers:
     """What the network says of a shard beside the truth of it."""
     heard = said(model, shard, keep)
-    with np.load(shard.path) as z:
-        names, brain_ml, kept = z["names"], z["brain_ml"], z["kept"]
+    names, brain_ml, kept = dataset.arrays(shard.path, "names", "brain_ml", "kept").values()
     cases: list[Case] = []
     odd: list[bool] = []
     for n, (face, _, brain) in enumerate(dataset.targets(brain_ml, kept).tolist()):

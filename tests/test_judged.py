@@ -109,3 +109,13 @@ def test_data_without_people_to_choose_cut_offs_on_is_refused_before_anything_is
         run(monkeypatch, tmp_path, tmp_path / "kept", tmp_path / "out.md")
     assert f"{tmp_path}: no shard of the calibration people" in capsys.readouterr().err
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_shard_is_named(data, tmp_path, capsys, monkeypatch, content):
+    shutil.copytree(data, tmp_path / "data")
+    bad = tmp_path / "data" / "zz.npz"
+    bad.write_bytes(content)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path / "data", tmp_path / "kept", tmp_path / "out.md")
+    assert f"{bad}: not a shard of samples" in capsys.readouterr().err
