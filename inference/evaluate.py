@@ -65,15 +65,19 @@ def choose_policy(
     truths = np.array([truth.CLASSES.index(c.truth) for c in cases], int)
     verify = verify_cut(shares[:, 0], truths == 0, false_pass)
     passed = shares[:, 0] >= verify
-    right = shares[:, 1:].argmax(axis=1) + 1 == truths
+    false = int((truths[passed] != 0).sum())
+    undecided = np.flatnonzero(~passed)
+    undecided = undecided[np.argsort(shares[undecided, 1:].max(axis=1))]  # the least sure of its kind first
+    doubt, surest = 1 - shares[undecided, 0], shares[undecided, 1:].max(axis=1)
+    wrong = (shares[undecided, 1:].argmax(axis=1) + 1 != truths[undecided]).astype(float)
     best, most = ThresholdPolicy(verify, float(CUTS[-1]), float(CUTS[-1])), 0
     for fail in CUTS:
-        failed = ~passed & (1 - shares[:, 0] >= fail)
-        order = np.argsort(shares[failed, 1:].max(axis=1))
-        sure = shares[failed, 1:].max(axis=1)[order]
-        first = np.searchsorted(sure, CUTS)  # of those from there on one class is at or above each cut
-        decided = passed.sum() + len(sure) - first
-        errors = (truths[passed] != 0).sum() + from_there_on((~right[failed][order]).astype(float))[first]
+        failed = doubt >= fail
+        first = np.searchsorted(
+            surest[failed], CUTS
+        )  # of those from there on one class is at or above each cut
+        decided = passed.sum() + failed.sum() - first
+        errors = false + from_there_on(wrong[failed])[first]
         within = errors <= (1 - accuracy) * decided
         if within.any() and (count := int(decided[within].max())) > most:
             one = CUTS[within][np.argmax(decided[within])]
@@ -244,17 +248,16 @@ def by_cut(cases: Sequence[Case], tuned: Sequence[Case], policy: ThresholdPolicy
     for cut in sorted({0.95, 0.97, 0.98, 0.985, 0.99, 0.995, policy.verify_min}):
         other = replace(policy, verify_min=cut)
         found = evidence(cases, other)
-        passes = " | ".join(false_passes(part, other) for part in (cases, tuned))
+        beside = evidence(tuned, other).false_pass
+        passes = f"{false_passes(found.false_pass, cases, cut)} | {false_passes(beside, tuned, cut)}"
         out.append(f"| {cut} | {show(found.coverage)} | {show(found.selective_accuracy)} | {passes} |")
     return out
 
 
-def false_passes(cases: Sequence[Case], policy: ThresholdPolicy) -> str:
-    """Two cells: false passes as counted, and the share that the probabilities themselves expect."""
-    found = evidence(cases, policy).false_pass
+def false_passes(found: Interval, cases: Sequence[Case], cut: float) -> str:
+    """Two cells: false passes as counted, and the share that the probabilities from `cut` on expect themselves."""
     passing = np.array([c.probabilities["pass"] for c in cases])
-    passed = passing[passing >= policy.verify_min]
-    expected = f"{expected_false(passed) / len(passed):.4f}" if len(passed) else "-"
+    expected = f"{expected_false(passing[passing >= cut]) / found.total:.4f}" if found.total else "-"
     return f"{found.count}/{found.total} {show(found)} | {expected}"
 
 

@@ -19,11 +19,12 @@ from inference import dataset, truth
 from inference.predict import Classifier, Result
 from inference.simulate.generate import one_thread_each
 from inference.simulate.instance import REGIONS
-from inference.storage import DAMAGED
+from inference.storage import DAMAGED, save_arrays
 from reviews.thresholds import Judged
 
 BATCH = 24
 KEPT = 1  # raise it when a Result means something else
+SAID = ("joint", "regions", "valid", "in_distribution")  # what is kept of a Result
 Said = dict[str, NDArray[np.float64]]
 
 
@@ -63,10 +64,7 @@ def asked(model: Path, shard: dataset.Shard) -> Said:
         for batch in dataset.batches([shard], BATCH, None)
         for result in model_of(model).predict(dataset.heads(batch))
     ]
-    return {
-        name: np.array([getattr(r, name) for r in results], np.float64)
-        for name in ("joint", "regions", "valid", "in_distribution")
-    }
+    return {name: np.array([getattr(r, name) for r in results], np.float64) for name in SAID}
 
 
 def said(model: Path, shard: dataset.Shard, keep: Path | None) -> Said:
@@ -79,14 +77,11 @@ def said(model: Path, shard: dataset.Shard, keep: Path | None) -> Said:
     file = folder / ("".join(f"{value:08x}" for value in sums) + ".npz")
     try:
         with np.load(file) as stored:
-            return {name: stored[name] for name in ("joint", "regions", "valid", "in_distribution")}
+            return {name: stored[name] for name in SAID}
     except DAMAGED:
         found = asked(model, shard)
     folder.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as handle:
-        np.savez(handle, **found)
-    part.replace(file)
+    save_arrays(file, **found)
     return found
 
 

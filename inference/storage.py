@@ -1,5 +1,6 @@
 """What jobs leave on the disk: folders that appear whole or not at all, the network's input, numbers."""
 
+import os
 import shutil
 import uuid
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from inference.projections.frame import head_frame
 from inference.projections.network import RENDER_VERSION, NetworkInput, network_input
@@ -41,11 +43,17 @@ def network_inputs(volume: Volume) -> NetworkInput:
     return network_input(head_frame(volume.data, tuple(float(zoom) for zoom in volume.zooms)))
 
 
-def save_inputs(path: Path, inputs: NetworkInput) -> None:
-    """Keep the network's input beside the pictures, whole or not at all, for classifying again and for training."""
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
+def save_arrays(path: Path, *, compressed: bool = False, **arrays: ArrayLike) -> None:
+    """Write an .npz whole or not at all, also where several processes write the same one."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as handle:
+        (np.savez_compressed if compressed else np.savez)(handle, **arrays)
     part.replace(path)
+
+
+def save_inputs(path: Path, inputs: NetworkInput) -> None:
+    """Keep the network's input beside the pictures, for classifying again and for training."""
+    save_arrays(path, compressed=True, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
 
 
 def load_inputs(path: Path) -> NetworkInput | None:

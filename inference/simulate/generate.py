@@ -23,6 +23,7 @@ from inference.simulate.mix import MIXES
 from inference.simulate.odd import odd_sample
 from inference.simulate.parts import PARTS
 from inference.simulate.sample import simulate
+from inference.storage import save_arrays
 
 ODD_EVERY = 12  # one sample in so many is not a defaced head
 
@@ -68,11 +69,8 @@ def make_shard(task: Task) -> str:
             brain_ml[n], kept[n] = sample.brain_ml, sample.kept
             names.append((sample.family, sample.fill, sample.contrast))
         surfaces[n], volumes[n] = network.surfaces, network.volume
-    part = task.target.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as handle:
-        np.savez(handle, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=blocks,
-                 brain_ml=brain_ml, kept=kept, names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
-    part.replace(task.target)
+    save_arrays(task.target, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=blocks,
+                brain_ml=brain_ml, kept=kept, names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
     return task.target.name
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from inference.projections.frame import resample
+from inference.storage import save_arrays
 
 # Tissue groups that a contrast gives one intensity each. Index 0 is air.
 GROUPS = (
@@ -81,9 +82,8 @@ class Head:
 
     def save(self, path: Path) -> None:
         """Write to an .npz, whole or not at all."""
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, **{field.name: getattr(self, field.name) for field in fields(self)})
-        part.replace(path)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        save_arrays(path, compressed=True, **values)
 
     @classmethod
     def load(cls, path: Path) -> Head:
