@@ -294,7 +294,7 @@ def report(
         "", f"Calibration people: {', '.join(sorted({c.person for c in tuned}))}. "
         f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
         "", "## People never trained on", "", HEAD, row("test people", usable, policy),
-        row("calibration people", tuned, policy),
+        row("calibration people", tuned, policy), row("test people, start cut-offs", usable, ThresholdPolicy()),
         "", at_one_cut(usable, one_cut(tuned)),
         "", *by_cut(usable, tuned, policy),
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",

@@ -90,6 +90,9 @@ def test_all_tables_are_made_of_what_is_kept(data, tmp_path, capsys, monkeypatch
     text = run(monkeypatch, data, tmp_path / "kept", tmp_path / "out.md")
     assert capsys.readouterr().out == text
     assert f"Calibration people: {PEOPLE[0]}. Test people: {PEOPLE[1]}, {PEOPLE[2]}." in text
+    usable = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| test people")]
+    assert len(usable) == 2
+    assert len(set(usable)) == 1, "the same people at the cut-offs chosen and at the start cut-offs"
     files = list((tmp_path / "kept").glob("*/*.npz"))
     assert len(files) == 3
     assert run(monkeypatch, data, tmp_path / "kept", tmp_path / "again.md") == text
