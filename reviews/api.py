@@ -20,10 +20,9 @@ from inference.volumes import VolumeError, read_volume
 from reviews import actions, ingest
 from reviews.bids import split_extension
 from reviews.models import Attempt, Dataset, Scan, Verdict
-from reviews.models.people import Membership, Role
+from reviews.models.people import FEEDING
 
 MOST_UPLOAD_BYTES = 512 << 20
-FEEDING = [role.value for role in Role if role.feeds]
 
 
 class Token(HttpBearer):
@@ -135,7 +134,8 @@ def take_upload(
 @api.get("/scans/{scan_id}", response={200: ScanOut, **REFUSALS})
 def get_scan(request: HttpRequest, scan_id: int):
     """One scan with its attempts."""
-    scan = Scan.objects.visible_to(request.user).select_related("dataset").filter(pk=scan_id).first()
+    reached = Scan.objects.filter(dataset__in=Dataset.objects.called_by(request.user))
+    scan = reached.select_related("dataset").filter(pk=scan_id).first()
     if scan is None:
         raise HttpError(404, "There is no such scan.")
     return described(scan)
@@ -144,7 +144,8 @@ def get_scan(request: HttpRequest, scan_id: int):
 @api.get("/attempts/{attempt_id}", response={200: AttemptOut, **REFUSALS})
 def get_attempt(request: HttpRequest, attempt_id: int):
     """One attempt."""
-    attempt = Attempt.objects.visible_to(request.user).filter(pk=attempt_id).first()
+    reached = Attempt.objects.filter(dataset__in=Dataset.objects.called_by(request.user))
+    attempt = reached.filter(pk=attempt_id).first()
     if attempt is None:
         raise HttpError(404, "There is no such attempt.")
     return attempt_described(attempt)
@@ -153,7 +154,7 @@ def get_attempt(request: HttpRequest, attempt_id: int):
 @api.get("/datasets/{slug}/scans", response={200: list[ScanOut], **REFUSALS})
 def list_scans(request: HttpRequest, slug: str, after: int = 0, limit: int = 100):
     """Scans of a dataset in the order they came, from `after` (an id) on."""
-    dataset = Dataset.objects.visible_to(request.user).filter(slug=slug).first()
+    dataset = Dataset.objects.called_by(request.user).filter(slug=slug).first()
     if dataset is None:
         raise HttpError(404, "There is no such dataset.")
     scans = dataset.scans.filter(pk__gt=after).select_related("dataset").order_by("pk")
@@ -165,11 +166,10 @@ def list_scans(request: HttpRequest, slug: str, after: int = 0, limit: int = 100
 
 def dataset_to_feed(user, slug: str) -> Dataset:
     """A dataset this user may hand scans in to; others do not exist for them."""
-    dataset = Dataset.objects.visible_to(user).filter(slug=slug).first()
+    dataset = Dataset.objects.called_by(user).filter(slug=slug).first()
     if dataset is None:
         raise HttpError(404, "There is no such dataset.")
-    own = Membership.objects.filter(user_id=user.pk, dataset=dataset, role__in=FEEDING)
-    if not (user.is_superuser or own.exists()):
+    if not Dataset.objects.filter(pk=dataset.pk).of_member(user, FEEDING).exists():
         raise HttpError(403, "Your role in this dataset may not hand scans in.")
     return dataset
 

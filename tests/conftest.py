@@ -50,11 +50,11 @@ def enqueued(request, _no_queue):
 
 @pytest.fixture
 def cast(db):
-    """Owner (administers), manager, reviewer, colleague (reviews too), stranger, pipeline, root."""
+    """Owner (administers), manager, reviewer, colleague (reviews too), stranger, pipeline, auditor, root."""
     users = get_user_model().objects
     people = {
         name: users.create_user(name)
-        for name in ("owner", "manager", "reviewer", "colleague", "stranger", "pipeline")
+        for name in ("owner", "manager", "reviewer", "colleague", "stranger", "pipeline", "auditor")
     }
     return SimpleNamespace(**people, root=users.create_superuser("root"))
 
@@ -68,6 +68,7 @@ def dataset(cast):
         ("reviewer", Role.REVIEWER),
         ("colleague", Role.REVIEWER),
         ("pipeline", Role.PIPELINE),
+        ("auditor", Role.AUDITOR),
     ):
         actions.grant(actor=cast.owner, dataset=made, user=getattr(cast, name), role=role)
     return made

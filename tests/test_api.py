@@ -84,7 +84,8 @@ def test_rights(client, cast, token, dataset, place, make):
     path, attempt = str(place / "intake" / "sub-1_T1w.nii.gz"), make()
     assert post(client, token(cast.stranger), dataset="trial", path=path).status_code == 404
     for person in (cast.reviewer, cast.manager):
-        assert post(client, token(person), dataset="trial", path=path).status_code == 403
+        assert post(client, token(person), dataset="trial", path=path).status_code == 404
+    assert post(client, token(cast.auditor), dataset="trial", path=path).status_code == 403
     stranger = token(cast.stranger)
     for address in (f"scans/{attempt.scan_id}", f"attempts/{attempt.pk}", "datasets/trial/scans"):
         assert client.get(f"/api/v1/{address}", headers=stranger).status_code == 404

@@ -8,7 +8,7 @@ from reviews.states import Status
 from tests.conftest import bring, judge, now
 
 pytestmark = pytest.mark.django_db
-EVERYBODY = ("owner", "manager", "reviewer", "pipeline", "stranger", "root")
+EVERYBODY = ("owner", "manager", "reviewer", "pipeline", "auditor", "stranger", "root")
 
 
 def who(cast, work):

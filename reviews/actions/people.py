@@ -63,12 +63,14 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
 
 @transaction.atomic
 def grant(*, actor, dataset: Dataset, user, role: str) -> Membership:
-    """Give a person a role in a dataset, in place of an earlier one."""
+    """Give a person a role in a dataset, in place of an earlier one; who no longer judges loses their leases."""
     require_role(actor, dataset.pk, [Role.ADMIN])
     before = Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
     membership, _ = Membership.objects.update_or_create(
         user=user, dataset=dataset, defaults={"role": Role(role).value}
     )
+    if not Role(role).reviews:
+        _end_leases(user, dataset)
     _audit(
         dataset,
         "role_granted",
@@ -89,7 +91,7 @@ def revoke(*, actor, dataset: Dataset, user) -> None:
     if before is None:
         return
     Membership.objects.filter(user=user, dataset=dataset).delete()
-    user.leases.filter(attempt__dataset=dataset).delete()
+    _end_leases(user, dataset)
     _audit(dataset, "role_revoked", "user", user.pk, actor=actor, before={"role": before}, after=None)
 
 
@@ -154,6 +156,10 @@ def user_of_token(raw: str):
 def digest_of(raw: str) -> str:
     """The keys are random and long, so a plain hash is enough to keep them."""
     return hashlib.sha256(raw.encode()).hexdigest()
+
+
+def _end_leases(user, dataset: Dataset) -> None:
+    user.leases.filter(attempt__dataset=dataset).delete()
 
 
 def _check(dataset: Dataset) -> None:

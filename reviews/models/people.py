@@ -17,12 +17,13 @@ class Mode(models.TextChoices):
 
 
 class Role(models.TextChoices):
-    """What a member may do; the workflow reads these through the three questions below."""
+    """What a member may do; everything that decides by role asks one of the questions below."""
 
     REVIEWER = "reviewer", "Reviewer"
     MANAGER = "manager", "Manager"
     ADMIN = "admin", "Administrator"
     PIPELINE = "pipeline", "Pipeline"
+    AUDITOR = "auditor", "Auditor"
 
     @property
     def reviews(self) -> bool:
@@ -31,7 +32,7 @@ class Role(models.TextChoices):
 
     @property
     def manages(self) -> bool:
-        """May retry, assign, export and order a re-defacing."""
+        """May retry, assign and order a re-defacing."""
         return self in (Role.MANAGER, Role.ADMIN)
 
     @property
@@ -39,31 +40,63 @@ class Role(models.TextChoices):
         """May register scans through the API."""
         return self in (Role.PIPELINE, Role.ADMIN)
 
+    @property
+    def audits(self) -> bool:
+        """May export, read the trail and have it checked."""
+        return self in (Role.MANAGER, Role.ADMIN, Role.AUDITOR)
+
+    @property
+    def only_looks(self) -> bool:
+        """Never judges, and so may see at once what those who judge must not: opinions and known cases."""
+        return self is Role.AUDITOR
+
+    @property
+    def calls(self) -> bool:
+        """Has a use for a key to the API: to hand scans in, or to read what became of them."""
+        return self in (Role.PIPELINE, Role.ADMIN, Role.AUDITOR)
+
 
 REVIEWING = [role.value for role in Role if role.reviews]
 MANAGING = [role.value for role in Role if role.manages]
+FEEDING = [role.value for role in Role if role.feeds]
+AUDITING = [role.value for role in Role if role.audits]
+LOOKING = [role.value for role in Role if role.only_looks]
+CALLING = [role.value for role in Role if role.calls]
+SITE_PERMISSIONS = ("reviews.add_dataset", "reviews.add_thresholdset", "reviews.change_modelversion")
 
 
 class DatasetQuerySet(models.QuerySet):
-    def visible_to(self, user) -> "DatasetQuerySet":
-        """Datasets the user is a member of; a superuser sees all."""
+    def of_member(self, user, roles: list[str]) -> "DatasetQuerySet":
+        """Datasets in which the user has one of the roles; a superuser has all of them everywhere."""
         if user.is_superuser:
             return self
-        return self.filter(pk__in=Membership.objects.filter(user_id=user.pk).values("dataset_id"))
+        own = Membership.objects.filter(user_id=user.pk, role__in=roles)
+        return self.filter(pk__in=own.values("dataset_id"))
+
+    def visible_to(self, user) -> "DatasetQuerySet":
+        """Datasets the user is a member of."""
+        return self.of_member(user, Role.values)
 
     def managed_by(self, user) -> "DatasetQuerySet":
         """Datasets the user manages."""
-        if user.is_superuser:
-            return self
-        own = Membership.objects.filter(user_id=user.pk, role__in=MANAGING)
+        return self.of_member(user, MANAGING)
+
+    def audited_by(self, user) -> "DatasetQuerySet":
+        """Datasets whose trail and exports are the user's to read."""
+        return self.of_member(user, AUDITING)
+
+    def called_by(self, user) -> "DatasetQuerySet":
+        """Datasets that the user's API keys reach."""
+        return self.of_member(user, CALLING)
+
+    def seen_freely_by(self, user) -> "DatasetQuerySet":
+        """Datasets in which nothing is kept back from the user, who never judges there; not by being a superuser."""
+        own = Membership.objects.filter(user_id=user.pk, role__in=LOOKING)
         return self.filter(pk__in=own.values("dataset_id"))
 
     def open_to(self, user, mode: str) -> "DatasetQuerySet":
         """Datasets whose `mode` queue this user may work on; an assigned queue is for the assigned alone."""
-        datasets = self
-        if not user.is_superuser:
-            own = Membership.objects.filter(user_id=user.pk, role__in=REVIEWING)
-            datasets = datasets.filter(pk__in=own.values("dataset_id"))
+        datasets = self.of_member(user, REVIEWING)
         assigned = Assignment.objects.filter(dataset=OuterRef("pk"), mode=mode)
         mine = assigned.filter(Q(user_id=user.pk) | Q(team__user=user.pk))
         return datasets.filter(~Exists(assigned) | Exists(mine))
@@ -131,6 +164,11 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.role} in {self.dataset_id}"
+
+
+def belongs(user) -> bool:
+    """Whether the user has anything to do here: a role in some dataset, or a permission of the site."""
+    return Dataset.objects.visible_to(user).exists() or any(user.has_perm(name) for name in SITE_PERMISSIONS)
 
 
 class Assignment(models.Model):

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from reviews.models.decisions import CLASS_LABELS
+from reviews.models.people import belongs
 from reviews.thresholds import REASON_SENTENCES, Reason
 
 register = template.Library()
@@ -18,14 +19,19 @@ PAGES = [
     ("reports", "reports", "Reports"),
     ("setup", "setup", "Set-up"),
 ]
+MEMBERS_ONLY = ("thresholds", "setup")
 LETTERS = {"pass": "P", "face": "F", "brain": "B", "both": "M"}
 FIRST = ("status", "class", "mode")
 
 
-@register.simple_tag
-def navigation() -> list[tuple[str, str, str]]:
-    """(section, address, words) of the pages in the bar."""
-    return [(section, reverse(name), words) for section, name, words in PAGES]
+@register.simple_tag(takes_context=True)
+def navigation(context) -> list[tuple[str, str, str]]:
+    """(section, address, words) of the pages in the bar; whoever has no role here sees none of the whole site's."""
+    user = context.get("user")
+    if user is None or not user.is_authenticated:
+        return []
+    hidden = () if belongs(user) else MEMBERS_ONLY
+    return [(section, reverse(name), words) for section, name, words in PAGES if section not in hidden]
 
 
 @register.simple_tag

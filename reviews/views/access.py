@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
 
 from reviews.actions import Refused
 from reviews.models import Attempt, Dataset, Mode, Scan
+from reviews.models.people import belongs
 
 MOST_JSON_BYTES = 1_000_000
 PICTURE_FIELDS = ("views_dir", "view_names", "render_version", "output_sha256", "status", "dataset_id")
@@ -35,6 +37,18 @@ def json_view(view: Callable) -> Callable:
 
     wrapped.login_required = False  # answers 401 itself instead of a redirect
     return wrapped
+
+
+def members_only(view: Callable) -> Callable:
+    """A page of the whole site: for those with a role in some dataset or a permission of the site."""
+
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, *args, **kwargs):
+        if not belongs(request.user):
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return login_required(wrapped)
 
 
 def body_of(request: HttpRequest) -> dict:
@@ -81,10 +95,13 @@ def get_managed(user, slug: str) -> Dataset:
     return get_object_or_404(Dataset.objects.managed_by(user), slug=slug)
 
 
+def get_audited(user, slug: str) -> Dataset:
+    """A dataset whose exports are the user's to read."""
+    return get_object_or_404(Dataset.objects.audited_by(user), slug=slug)
+
+
 def get_queue(user, slug: str, mode: str) -> Dataset:
-    """A dataset whose queue of this mode is open to the user."""
-    if mode == Mode.PRACTICE:
-        return get_dataset(user, slug)
+    """A dataset whose queue of this mode is open to the user; practice is for those who judge."""
     if mode not in Mode.values:
         raise Http404
     return get_object_or_404(Dataset.objects.open_to(user, mode), slug=slug)
@@ -119,6 +136,7 @@ def get_scan(user, pk: int) -> Scan:
 
 __all__ = [
     "get_attempt",
+    "get_audited",
     "get_dataset",
     "get_managed",
     "get_many_pictured",
@@ -128,6 +146,7 @@ __all__ = [
     "integers",
     "json_view",
     "login_required",
+    "members_only",
     "number",
     "problem",
 ]

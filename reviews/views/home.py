@@ -33,7 +33,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "rows": rows,
         "day": reports.my_day(request.user),
         "alarms": alarms.alarms(request.user, datasets),
-        "practice": reports.practice_counts(datasets),
+        "practice": reports.practice_counts([d for d in datasets if d.pk in mine[Mode.PRACTICE]]),
     }
     return render(request, "reviews/home.html", context)
 

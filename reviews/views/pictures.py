@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 
 from inference.volumes import VolumeError
 from reviews import sprites
-from reviews.models import Attempt, Verdict
+from reviews.models import Attempt, Dataset, Verdict
 from reviews.views.access import (
     get_attempt,
     get_many_pictured,
@@ -78,10 +78,12 @@ def removed_views(attempt: Attempt) -> dict[str, str]:
 
 
 def opinion_is_open(user, attempt: Attempt) -> bool:
-    """Whether this person may see what the model thought: by the dataset's setting, or after judging."""
+    """Whether this person may see what the model thought: by the dataset's setting, after judging, or as an auditor."""
     if not attempt.dataset.opinion_after_judgement or not attempt.judgeable:
         return True
-    return Verdict.objects.filter(attempt=attempt, user_id=user.pk).exists()
+    if Verdict.objects.filter(attempt=attempt, user_id=user.pk).exists():
+        return True
+    return Dataset.objects.seen_freely_by(user).filter(pk=attempt.dataset_id).exists()
 
 
 @login_required

@@ -4,13 +4,14 @@ import tempfile
 from pathlib import Path
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from reviews import audit, export, reports
 from reviews.models import AuditEvent, AuditHead, Dataset
-from reviews.views.access import get_dataset, get_managed, login_required
+from reviews.views.access import get_audited, get_dataset, login_required
 
 TRAIL_PAGE = 100
 
@@ -18,21 +19,21 @@ TRAIL_PAGE = 100
 @login_required
 @require_GET
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """Progress, reviewers, plans; downloads for those who manage."""
+    """Progress, reviewers, plans; downloads for those who manage or audit."""
     visible = Dataset.objects.visible_to(request.user)
     chosen = request.GET.get("dataset", "")
     datasets = [get_dataset(request.user, chosen)] if chosen else list(visible)
-    managed = list(Dataset.objects.managed_by(request.user))
+    audited = list(Dataset.objects.audited_by(request.user))
     context = {
         "section": "reports",
         "datasets": visible,
         "chosen": chosen,
-        "managed": managed,
+        "audited": audited,
         "standing": list(zip(datasets, reports.standing(datasets).values(), strict=True)),
         "days": reports.days(datasets),
         "attempts_needed": reports.attempts_needed(datasets),
         "plans": reports.plans(datasets),
-        "reviewers": reports.reviewers([dataset for dataset in datasets if dataset in managed]),
+        "reviewers": reports.reviewers([dataset for dataset in datasets if dataset in audited]),
         "forms": list(export.FORMATS),
         "head": AuditHead.objects.filter(pk=1).first(),
     }
@@ -43,7 +44,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 @require_GET
 def download(request: HttpRequest, slug: str, kind: str) -> FileResponse:
     """One archive: the export, the audit trail, and the file that checks it."""
-    dataset = get_managed(request.user, slug)
+    dataset = get_audited(request.user, slug)
     if kind not in export.FORMATS:
         raise Http404(f"There is no export as {kind}.")
     with tempfile.TemporaryDirectory() as folder:
@@ -54,11 +55,13 @@ def download(request: HttpRequest, slug: str, kind: str) -> FileResponse:
 @login_required
 @require_GET
 def trail(request: HttpRequest) -> HttpResponse:
-    """The events of the datasets this person manages, newest first."""
-    managed = Dataset.objects.managed_by(request.user)
+    """The events of the datasets this person manages or audits, newest first."""
+    audited = Dataset.objects.audited_by(request.user)
+    if not audited.exists():
+        raise PermissionDenied
     events = AuditEvent.objects.order_by("-seq")
     if not request.user.is_superuser:
-        events = events.filter(dataset__in=list(managed.values_list("pk", flat=True)))
+        events = events.filter(dataset__in=list(audited.values_list("pk", flat=True)))
     before = request.GET.get("before", "")
     if before.isdecimal():
         events = events.filter(seq__lt=int(before))
@@ -75,9 +78,8 @@ def trail(request: HttpRequest) -> HttpResponse:
 @require_POST
 def check_trail(request: HttpRequest) -> HttpResponse:
     """Go through the whole chain now."""
-    if not Dataset.objects.managed_by(request.user).exists():
-        messages.error(request, "Only those who manage a dataset can check the audit trail.")
-        return redirect("reports")
+    if not Dataset.objects.audited_by(request.user).exists():
+        raise PermissionDenied
     found = audit.problems()
     for problem in found[:20]:
         messages.error(request, f"The audit trail is broken: {problem}")

@@ -26,14 +26,18 @@ def life(request: HttpRequest, pk: int) -> HttpResponse:
     attempts = list(scan.attempts.select_related("dataset").order_by("number"))
     for attempt in attempts:
         attempt.scan = scan
-    manages = Dataset.objects.managed_by(request.user).filter(pk=scan.dataset_id).exists()
+    here = Dataset.objects.filter(pk=scan.dataset_id)
+    manages, freely = here.managed_by(request.user).exists(), here.seen_freely_by(request.user).exists()
     context = {
         "section": "scans",
         "scan": scan,
-        "columns": [column(attempt, before, request.user) for before, attempt in with_previous(attempts)],
+        "columns": [
+            column(attempt, before, request.user, freely) for before, attempt in with_previous(attempts)
+        ],
         "offered": offered(request.user, attempts, manages),
-        "events": events_of(scan, attempts),
+        "events": events_of(scan, attempts, freely),
         "manages": manages,
+        "freely": freely,
         "plans": PLANS,
         "known_form": KnownForm(),
         "neighbours": neighbours(request.user, scan),
@@ -46,15 +50,16 @@ def with_previous(attempts: list[Attempt]) -> list[tuple[Attempt | None, Attempt
     return list(zip([None, *attempts], attempts, strict=False))
 
 
-def column(attempt: Attempt, before: Attempt | None, user) -> dict:
-    """One attempt as the page shows it."""
+def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict:
+    """One attempt as the page shows it; `freely` for who never judges here: answers to known cases too."""
     views = views_of(attempt)
+    verdicts = attempt.verdicts.all() if freely else attempt.verdicts.filter(gold=False)
     return {
         "attempt": attempt,
         "views": [view for view in views if view["name"] in SHOWN_VIEWS],
         "all_views": views,
         "measurements": items.measurements(attempt),
-        "verdicts": attempt.verdicts.filter(gold=False).select_related("user", "retracted_by").order_by("pk"),
+        "verdicts": verdicts.select_related("user", "retracted_by").order_by("pk"),
         "opinion": items.opinion(attempt) if opinion_is_open(user, attempt) else None,
         "changes": changes(before, attempt) if before else [],
         "known": GoldItem.objects.filter(attempt=attempt).first(),
@@ -92,11 +97,13 @@ def changes(before: Attempt, attempt: Attempt) -> list[dict]:
     ]
 
 
-def events_of(scan: Scan, attempts: list[Attempt]) -> list[AuditEvent]:
-    """The scan's part of the audit trail; hidden checks stay hidden, and so does what somebody practised."""
+def events_of(scan: Scan, attempts: list[Attempt], freely: bool = False) -> list[AuditEvent]:
+    """The scan's part of the trail; hidden checks and practice stay hidden from everybody who may judge here."""
     of_attempts = AuditEvent.objects.filter(object_kind="attempt", object_id__in=[a.pk for a in attempts])
     of_scan = AuditEvent.objects.filter(object_kind="scan", object_id=scan.pk)
-    shown = (of_attempts | of_scan).exclude(action__startswith="gold").exclude(action="practised")
+    shown = of_attempts | of_scan
+    if not freely:
+        shown = shown.exclude(action__startswith="gold").exclude(action="practised")
     return audit.named(list(shown.order_by("seq")))
 
 

@@ -10,12 +10,12 @@ from reviews import actions, workers
 from reviews.forms import AssignForm, DatasetForm, GrantForm, NewDatasetForm
 from reviews.models import Assignment, Attempt, Dataset, ModelVersion
 from reviews.states import Status
-from reviews.views.access import get_managed, login_required
+from reviews.views.access import get_managed, login_required, members_only
 
 MOST_FAILURES = 200
 
 
-@login_required
+@members_only
 @require_GET
 def overview(request: HttpRequest) -> HttpResponse:
     """What there is and whether the machine runs."""
@@ -31,7 +31,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/setup.html", context)
 
 
-@login_required
+@members_only
 @require_http_methods(["GET", "POST"])
 def new_dataset(request: HttpRequest) -> HttpResponse:
     """Make a study; only for those who may administer this site."""
@@ -128,7 +128,7 @@ def unassign(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("dataset", assignment.dataset.slug)
 
 
-@login_required
+@members_only
 @require_GET
 def failures(request: HttpRequest) -> HttpResponse:
     """Attempts in ERROR: file, reason, retry."""
@@ -142,7 +142,7 @@ def failures(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/failures.html", context)
 
 
-@login_required
+@members_only
 @require_POST
 def retry_all(request: HttpRequest) -> HttpResponse:
     """Try everything in ERROR again, in the datasets this person manages."""

@@ -8,12 +8,12 @@ from django.views.decorators.http import require_GET, require_POST
 from reviews import actions, evidence
 from reviews.forms import PolicyForm
 from reviews.models import ThresholdSet
-from reviews.views.access import login_required
+from reviews.views.access import members_only
 
 PERMISSION = "reviews.add_thresholdset"
 
 
-@login_required
+@members_only
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
     """Curve, histograms, sliders and versions."""
@@ -35,7 +35,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/thresholds.html", context)
 
 
-@login_required
+@members_only
 @require_GET
 def consequences(request: HttpRequest) -> HttpResponse:
     """What other cut-offs would do; asked while a slider moves."""
@@ -46,7 +46,7 @@ def consequences(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/parts/consequences.html", context)
 
 
-@login_required
+@members_only
 @require_POST
 def save(request: HttpRequest) -> HttpResponse:
     """Save the cut-offs as a new version; undecided scans are routed anew."""
@@ -70,7 +70,7 @@ def save(request: HttpRequest) -> HttpResponse:
     return redirect("thresholds")
 
 
-@login_required
+@members_only
 @require_POST
 def activate(request: HttpRequest, version: int) -> HttpResponse:
     """Bring an earlier version back into force."""
