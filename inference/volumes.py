@@ -1,6 +1,8 @@
 """The only reader of volumes: a file becomes a canonical array with its geometry, or a VolumeError."""
 
 import hashlib
+import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -18,11 +20,15 @@ from inference.gzipped import DamagedGzip, decompressed, inflated
 
 EXTENSIONS = (".nii", ".nii.gz", ".mgz", ".mgh")
 MAX_FILE_BYTES = 1 << 30
-MAX_VOXELS = 400_000_000
-MAX_DATA_BYTES = 3 << 30
+MAX_VOXELS = 512**3  # what a site that sets no QC_MAX_VOXELS reads at most
+MAX_ITEM_BYTES = 8
+MOST_RATIO = 1032  # deflate never packs more bytes than these into one
+MOST_SCALING = 1e38
 ZOOM_RANGE_MM = (0.05, 25.0)
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540  # enough for NIfTI-1 (348) and NIfTI-2 (540)
+MGH_HEADER = struct.Struct(">7i")  # version, four dimensions, type, degrees of freedom
+MGH_ITEM_BYTES = {0: 1, 1: 4, 3: 4, 4: 2}
 
 
 class VolumeError(Exception):
@@ -70,7 +76,7 @@ def read_volume(path) -> Volume:
         raise VolumeError(path, f"not a supported file type ({', '.join(EXTENSIONS)})")
     blob = _file_bytes(path)
     if name.endswith((".mgz", ".mgh")):
-        header, voxels, affine, notes = _read_mgh(path)
+        header, voxels, affine, notes = _read_mgh(path, blob, zipped=blob[:2] == GZIP_MAGIC)
     else:
         try:
             header, voxels, affine, notes = _read_nifti(path, blob, zipped=name.endswith(".gz"))
@@ -79,6 +85,14 @@ def read_volume(path) -> Volume:
     stored = Stored(tuple(voxels.shape), affine, header.get_data_dtype().newbyteorder("="))
     values, value_notes = _usable_values(path, voxels)
     return _canonical(values, affine, path, notes + value_notes, stored)
+
+
+def most_voxels() -> int:
+    """The voxel limit of this site; checked at the start by its settings, asked before anything is allocated.
+
+    Reading takes at most 12 bytes a voxel (8 as stored, 4 as read) beside the file itself.
+    """
+    return int(os.environ.get("QC_MAX_VOXELS", "").strip() or MAX_VOXELS)
 
 
 def content_hash(path) -> str:
@@ -93,7 +107,9 @@ def content_hash(path) -> str:
 def from_array(data, zooms=(1.0, 1.0, 1.0), affine=None, path="") -> Volume:
     """A Volume from an array that is already right, front, up; zooms in mm, or a whole affine."""
     affine = np.diag([*zooms, 1.0]) if affine is None else np.asarray(affine, float)
-    values, notes = _usable_values(path, np.asarray(data))
+    data = np.asarray(data).view()
+    data.setflags(write=False)  # the caller's own stays as it is
+    values, notes = _usable_values(path, data)
     return _canonical(values, affine, path, notes, Stored(tuple(values.shape), affine, values.dtype))
 
 
@@ -136,13 +152,11 @@ def _read_nifti(path, blob, zipped):
     if not int(header["sizeof_hdr"]) <= offset <= MAX_FILE_BYTES:  # False for NaN
         raise VolumeError(path, f"corrupt header: voxel data said to start at byte {offset:g}")
     offset = int(offset)
-    count = _voxel_count(path, shape, dtype)
+    count = _voxel_count(path, shape)
     total = offset + count * dtype.itemsize
+    _require_bytes(path, len(blob) * MOST_RATIO if zipped else len(blob), total)
     content = decompressed(blob, total) if zipped else blob
-    if len(content) < total:
-        raise VolumeError(
-            path, f"truncated: {len(content)} bytes of the {total} bytes its header asks for are there"
-        )
+    _require_bytes(path, len(content), total)
     affine, notes = _nifti_affine(path, header)
     raw = np.frombuffer(content, dtype, count, offset).reshape(shape, order="F")
     return header, _scaled(path, header, raw), affine, notes
@@ -169,7 +183,7 @@ def _dtype(path, header):
         raise VolumeError(path, "a colour image (RGB), not a volume of intensities")
     if dtype.kind == "c":
         raise VolumeError(path, "complex numbers, not intensities; save the magnitude")
-    if dtype.kind not in "iuf" or not dtype.itemsize:
+    if dtype.kind not in "iuf" or not 0 < dtype.itemsize <= MAX_ITEM_BYTES:
         raise VolumeError(path, f"voxel type {dtype} is not supported")
     return dtype
 
@@ -194,11 +208,16 @@ def _times(shape):
     return " x ".join(str(n) for n in shape) or "none"
 
 
-def _voxel_count(path, shape, dtype):
-    count = int(np.prod(shape, dtype=object))
-    if count > MAX_VOXELS or count * dtype.itemsize > MAX_DATA_BYTES:
-        raise VolumeError(path, f"too large: {_times(shape)} voxels (at most {MAX_VOXELS // 10**6} million)")
+def _voxel_count(path, shape):
+    count, most = math.prod(shape), most_voxels()
+    if count > most:
+        raise VolumeError(path, f"too large: {_times(shape)} voxels (QC_MAX_VOXELS allows {most})")
     return count
+
+
+def _require_bytes(path, there, total):
+    if there < total:
+        raise VolumeError(path, f"truncated: {there} of the {total} bytes its header asks for can be there")
 
 
 def _scaled(path, header, raw):
@@ -209,7 +228,13 @@ def _scaled(path, header, raw):
         raise VolumeError(path, "corrupt header: scaling is not a finite number") from error
     if slope is None or (slope, inter) == (1.0, 0.0):
         return raw
-    return raw.astype(np.float32) * np.float32(slope) + np.float32(inter)
+    if not abs(float(slope)) + abs(float(inter)) <= MOST_SCALING:
+        raise VolumeError(path, "corrupt header: scaling is beyond any intensity")
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told afterwards
+        values = raw.astype(np.float32)
+        values *= np.float32(slope)
+        values += np.float32(inter)
+    return values
 
 
 def _nifti_affine(path, header):
@@ -250,25 +275,29 @@ def _sane_affine(affine):
 # --- MGH --------------------------------------------------------------------------------------------
 
 
-def _read_mgh(path):
+def _require_small_mgh(path, blob, zipped):
+    """Check the dimensions first: nibabel makes room for them and looks behind them, whatever they are."""
+    head = inflated(blob, MGH_HEADER.size) if zipped else blob[: MGH_HEADER.size]
+    version, *rest = MGH_HEADER.unpack(head) if len(head) == MGH_HEADER.size else (0,)
+    if version == 1:
+        count = _voxel_count(path, [abs(n) for n in rest[:4]])
+        total = count * MGH_ITEM_BYTES.get(rest[4], MAX_ITEM_BYTES)
+        if len(blob) * (MOST_RATIO if zipped else 1) < total:
+            raise EOFError("truncated")
+
+
+def _read_mgh(path, blob, zipped):
     try:
+        _require_small_mgh(path, blob, zipped)
         image = nib.freesurfer.MGHImage.from_filename(str(path))
-        dtype, shape = _dtype(path, image.header), _shape(path, image.header)
-        _voxel_count(path, shape, dtype)
+        _dtype(path, image.header)
+        shape = _shape(path, image.header)
         voxels = np.asarray(image.dataobj).reshape(shape, order="F")
         affine = np.asarray(image.affine, float)
     except (
-        OSError,
-        EOFError,
-        ValueError,
+        *(OSError, EOFError, ValueError, KeyError, OverflowError, DamagedGzip, zlib.error),
+        *(isal_zlib.IsalError, ImageFileError, HeaderDataError, MGHError),
         TypeError,  # a header that is cut off
-        KeyError,
-        OverflowError,
-        zlib.error,
-        isal_zlib.IsalError,
-        ImageFileError,
-        HeaderDataError,
-        MGHError,
     ) as error:
         raise VolumeError(path, f"not a readable MGH volume ({error})") from error
     if not _sane_affine(affine):
@@ -283,17 +312,17 @@ def _usable_values(path, voxels):
     """Native integers or float32, finite and not constant, with notes on what had to be replaced."""
     if voxels.dtype.kind == "f" or voxels.dtype.itemsize > 4:
         with np.errstate(over="ignore"):
-            voxels = voxels.astype(np.float32)
+            voxels = voxels.astype(np.float32, copy=not voxels.flags.writeable)
     elif not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
     notes = ()
     low, high = voxels.min(), voxels.max()  # NaN in, NaN out
     if not (np.isfinite(low) and np.isfinite(high)):
-        finite = np.isfinite(voxels)
-        bad = int(voxels.size - np.count_nonzero(finite))
+        wrong = ~np.isfinite(voxels)
+        bad = int(np.count_nonzero(wrong))
         if bad == voxels.size:
             raise VolumeError(path, "holds no finite number (all NaN or infinite)")
-        voxels = np.where(finite, voxels, np.float32(0))
+        voxels[wrong] = 0
         notes = (f"{bad} of {voxels.size} voxels were not finite and were set to 0",)
         low, high = voxels.min(), voxels.max()
     if low == high:

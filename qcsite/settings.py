@@ -95,6 +95,8 @@ CACHES = {
         "LOCATION": DATA_DIR / "cache",
     }
 }
+# Read by inference/volumes.py itself, which knows no settings.
+environment.number("QC_MAX_VOXELS", 512**3, low=1_000_000, high=2_000_000_000)
 SLICES_CACHE_MB = environment.number("QC_SLICES_CACHE_MB", 2048, low=1, high=1_000_000)
 QUEUE_SOCKET = environment.socket_path(DATA_DIR)
 QUEUE_URL = environment.address("QC_QUEUE_URL", f"unix://{QUEUE_SOCKET}", ("unix", "redis", "rediss"))

@@ -1,7 +1,10 @@
 """Reading volumes: the right array in every orientation, and a plain reason for every unusable file."""
 
+import contextlib
 import gzip
 import itertools
+import struct
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -244,6 +247,75 @@ def test_headers_that_promise_too_much(tmp_path):
     assert "too large" in refusal(path)
     path = rewrite_header(save(tmp_path / "minus.nii", noise()), dim=[3, -5, 7, 9, 1, 1, 1, 1])
     assert "dimensions" in refusal(path)
+
+
+def peak_mib(work, *arguments):
+    """What numpy and Python allocated at most, in MiB."""
+    tracemalloc.start()
+    try:
+        work(*arguments)
+        return tracemalloc.get_traced_memory()[1] >> 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["claims.nii", "claims.nii.gz", "claims.mgh", "claims.mgz"])
+def test_a_small_file_with_a_great_claim_costs_nothing(tmp_path, name):
+    """Also where the voxel limit of the site would let it through."""
+    if "nii" in name:
+        whole = rewrite_header(
+            save(tmp_path / "a.nii", noise()), dim=[3, 500, 500, 500, 1, 1, 1, 1], datatype=64
+        )
+        blob = whole.read_bytes()
+    else:
+        nib.save(nib.freesurfer.MGHImage(noise(dtype=np.float32), np.eye(4)), tmp_path / "a.mgh")
+        blob = (tmp_path / "a.mgh").read_bytes()
+        blob = blob[:4] + struct.pack(">3i", 500, 500, 500) + blob[16:]
+    path = written(tmp_path / name, gzip.compress(blob) if name.endswith("z") else blob)
+    assert peak_mib(refusal, path) < 20
+
+
+def test_a_site_sets_how_many_voxels_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("QC_MAX_VOXELS", str(5 * 7 * 9))
+    assert read_volume(save(tmp_path / "fits.nii", noise())).data.size == 315
+    for name in ("big.nii.gz", "big.mgz"):
+        kind = nib.MGHImage if name.endswith("mgz") else nib.Nifti1Image
+        nib.save(kind(noise((5, 7, 10)), np.diag([1, 2, 3, 1.0])), tmp_path / name)
+        assert "too large: 5 x 7 x 10" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int16, np.uint8])
+def test_reading_takes_at_most_twelve_bytes_a_voxel(tmp_path, dtype):
+    image = nib.Nifti1Image(noise((64, 128, 128), dtype), np.diag([1, 2, 3, 1.0]))
+    image.header.set_slope_inter(0.5, -10)
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert (
+        peak_mib(read_volume, tmp_path / "a.nii.gz")
+        <= 12 + (tmp_path / "a.nii.gz").stat().st_size / 2**20 + 2
+    )
+
+
+@pytest.mark.parametrize("code", [1, 128, 1536, 1792, 2048, 2304, 777])
+def test_voxel_types_that_are_no_intensities(tmp_path, code):
+    path = rewrite_header(save(tmp_path / "t.nii", noise()), datatype=code)
+    assert refusal(written(path, path.read_bytes() + bytes(20_000)))
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(np.inf, 0), (1e38, 1e38), (1e-45, np.nan), (3e38, -3e38)])
+def test_scaling_beyond_any_intensity(tmp_path, slope, inter):
+    path = rewrite_header(save(tmp_path / "s.nii", noise()), scl_slope=slope, scl_inter=inter)
+    with contextlib.suppress(VolumeError):
+        assert np.isfinite(read_volume(path).data).all()
+
+
+def test_a_header_with_wrong_bytes_ends_in_a_volume_or_a_reason(tmp_path):
+    random, blob = np.random.default_rng(3), save(tmp_path / "good.nii", noise()).read_bytes()
+    for _ in range(800):
+        wrong = bytearray(blob)
+        for at in random.integers(0, 348, random.integers(1, 5)):
+            wrong[at] = random.integers(0, 256)
+        with contextlib.suppress(VolumeError):
+            assert np.isfinite(read_volume(written(tmp_path / "wrong.nii", bytes(wrong))).data).all()
 
 
 def test_gzip_bomb_is_not_unpacked(tmp_path):
