@@ -1,8 +1,20 @@
-"""Every page needs a log-in unless it says otherwise; machines' addresses answer 401 themselves."""
+"""Every page needs a log-in unless it says otherwise; machines' addresses answer 401 themselves. And what nobody
+can mean is answered 400 or 404 before a view sees it."""
+
+import logging
 
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.core.exceptions import BadRequest
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.utils.deprecation import MiddlewareMixin
+
+from reviews.plausible import Implausible, names_too_much, require_text
+
+log = logging.getLogger(__name__)
 
 MACHINES = ("/api/", "/metrics")
+FORM = "application/x-www-form-urlencoded"
 
 
 class RequireLogin(LoginRequiredMiddleware):
@@ -11,3 +23,37 @@ class RequireLogin(LoginRequiredMiddleware):
         if request.path.startswith(MACHINES):
             return None
         return super().process_view(request, view_func, view_args, view_kwargs)
+
+
+class Plausible(MiddlewareMixin):
+    """The rule for every address: what reviews/plausible.py does not let through never reaches a view."""
+
+    def process_view(self, request: HttpRequest, view_func, view_args, view_kwargs) -> None:
+        """404 for ids that no row can have, 400 for texts that no database takes."""
+        if any(names_too_much(value) for value in view_kwargs.values()):
+            raise Http404("There is no such number.")
+        try:
+            require_text([request.path, *texts_of(request.GET), *self._form(request)])
+        except Implausible as error:
+            raise BadRequest(str(error)) from error
+
+    def _form(self, request):
+        """Pages' forms; the interface for machines reads its bodies itself, after it knows who asks."""
+        if request.path.startswith(MACHINES) or not request.content_type.startswith((FORM, "multipart/")):
+            return []
+        try:
+            return texts_of(request.POST)
+        except UnreadablePostError as error:
+            raise BadRequest("The request broke off.") from error
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A number that fits no column, found by the database alone."""
+        if not isinstance(exception, OverflowError | DataError):
+            return None
+        log.warning("%s: out of range", request.path, exc_info=exception)
+        return HttpResponse("A value is out of range.", status=400, content_type="text/plain")
+
+
+def texts_of(query) -> list[str]:
+    """Names and values of a query or form."""
+    return [text for name, values in query.lists() for text in (name, *values)]

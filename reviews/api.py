@@ -5,6 +5,7 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 from django.conf import settings
 from django.db import connection
@@ -13,6 +14,7 @@ from django.urls import path
 from ninja import File, Form, NinjaAPI, Schema, Status
 from ninja.errors import HttpError
 from ninja.files import UploadedFile
+from ninja.parser import Parser
 from ninja.security import HttpBearer
 from pydantic import Field
 
@@ -21,8 +23,11 @@ from reviews import actions, ingest
 from reviews.bids import split_extension
 from reviews.models import Attempt, Dataset, Scan, Verdict
 from reviews.models.people import FEEDING
+from reviews.plausible import LARGEST, Implausible, read_json, require_text
 
 MOST_UPLOAD_BYTES = 512 << 20
+
+Id = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class Token(HttpBearer):
@@ -35,9 +40,33 @@ class Token(HttpBearer):
         return user
 
 
+class Reader(Parser):
+    """Reads bodies and forms by the rule of the whole site."""
+
+    def parse_body(self, request: HttpRequest):
+        """JSON that can be meant."""
+        return read_json(request.body)
+
+    def parse_querydict(self, data, list_fields, request: HttpRequest):
+        """Texts that a database takes."""
+        require_text(text for text in data.values() if isinstance(text, str))
+        return super().parse_querydict(data, list_fields, request)
+
+
 api = NinjaAPI(
-    title="Defacing quality control", version="1", auth=Token(), urls_namespace="api", docs_url=None
+    title="Defacing quality control",
+    version="1",
+    auth=Token(),
+    urls_namespace="api",
+    docs_url=None,
+    parser=Reader(),
 )
+
+
+@api.exception_handler(Implausible)
+def implausible(request: HttpRequest, error: Implausible):
+    """What nobody can mean."""
+    return api.create_response(request, {"detail": str(error)}, status=400)
 
 
 class ScanIn(Schema):
@@ -91,7 +120,7 @@ class Problem(Schema):
     detail: str
 
 
-REFUSALS = {401: Problem, 403: Problem, 404: Problem, 409: Problem, 413: Problem, 422: Problem}
+REFUSALS = {400: Problem, 401: Problem, 403: Problem, 404: Problem, 409: Problem, 413: Problem, 422: Problem}
 
 
 @api.get("/healthz", auth=None, response={200: dict[str, str]})
@@ -132,7 +161,7 @@ def take_upload(
 
 
 @api.get("/scans/{scan_id}", response={200: ScanOut, **REFUSALS})
-def get_scan(request: HttpRequest, scan_id: int):
+def get_scan(request: HttpRequest, scan_id: Id):
     """One scan with its attempts."""
     reached = Scan.objects.filter(dataset__in=Dataset.objects.called_by(request.user))
     scan = reached.select_related("dataset").filter(pk=scan_id).first()
@@ -142,7 +171,7 @@ def get_scan(request: HttpRequest, scan_id: int):
 
 
 @api.get("/attempts/{attempt_id}", response={200: AttemptOut, **REFUSALS})
-def get_attempt(request: HttpRequest, attempt_id: int):
+def get_attempt(request: HttpRequest, attempt_id: Id):
     """One attempt."""
     reached = Attempt.objects.filter(dataset__in=Dataset.objects.called_by(request.user))
     attempt = reached.filter(pk=attempt_id).first()
@@ -152,7 +181,7 @@ def get_attempt(request: HttpRequest, attempt_id: int):
 
 
 @api.get("/datasets/{slug}/scans", response={200: list[ScanOut], **REFUSALS})
-def list_scans(request: HttpRequest, slug: str, after: int = 0, limit: int = 100):
+def list_scans(request: HttpRequest, slug: str, after: Id = 0, limit: Id = 100):
     """Scans of a dataset in the order they came, from `after` (an id) on."""
     dataset = Dataset.objects.called_by(request.user).filter(slug=slug).first()
     if dataset is None:

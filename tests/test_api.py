@@ -100,7 +100,6 @@ def test_rights(client, cast, token, dataset, place, make):
         "intake/link.nii.gz",
         "intake",
         "intake/none.nii.gz",
-        "\0",
     ],
 )
 def test_only_below_an_intake_folder(client, cast, token, dataset, place, path):

@@ -1,7 +1,6 @@
 """Who may see what: each helper returns the object or ends in 404."""
 
 import functools
-import json
 from collections.abc import Callable
 
 from django.contrib.auth.decorators import login_required
@@ -12,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from reviews.actions import Refused
 from reviews.models import Attempt, Dataset, Mode, Scan
 from reviews.models.people import belongs
+from reviews.plausible import read_json
 
 MOST_JSON_BYTES = 1_000_000
 PICTURE_FIELDS = ("views_dir", "view_names", "render_version", "output_sha256", "status", "dataset_id")
@@ -55,10 +55,7 @@ def body_of(request: HttpRequest) -> dict:
     """The JSON object in the body; ValueError for anything else."""
     if len(request.body) > MOST_JSON_BYTES:
         raise ValueError("The request is too large.")
-    try:
-        body = json.loads(request.body or b"{}")
-    except json.JSONDecodeError:
-        raise ValueError("The request is not JSON.") from None
+    body = read_json(request.body or b"{}")
     if not isinstance(body, dict):
         raise ValueError("The request is not a JSON object.")
     return body

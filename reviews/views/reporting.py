@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from reviews import audit, export, reports
 from reviews.models import AuditEvent, AuditHead, Dataset
+from reviews.plausible import whole_number
 from reviews.views.access import get_audited, get_dataset, login_required
 
 TRAIL_PAGE = 100
@@ -62,9 +63,9 @@ def trail(request: HttpRequest) -> HttpResponse:
     events = AuditEvent.objects.order_by("-seq")
     if not request.user.is_superuser:
         events = events.filter(dataset__in=list(audited.values_list("pk", flat=True)))
-    before = request.GET.get("before", "")
-    if before.isdecimal():
-        events = events.filter(seq__lt=int(before))
+    before = whole_number(request.GET.get("before", ""))
+    if before is not None:
+        events = events.filter(seq__lt=before)
     rows = audit.named(list(events[: TRAIL_PAGE + 1]))
     context = {
         "section": "reports",

@@ -14,6 +14,7 @@ from reviews import alarms, keymap
 from reviews.forms import ScanFilter
 from reviews.models import Attempt, Dataset, Scan
 from reviews.models.preferences import own_keys
+from reviews.plausible import whole_number
 from reviews.states import Status
 from reviews.views.access import login_required
 from reviews.views.pictures import picture_url
@@ -145,7 +146,7 @@ def nearby(attempts, after: str) -> list[Attempt] | None:
     Asked at once, a database without statistics joins and sorts every attempt for a page of sixty.
     """
     subject, _, pk = after.rpartition("~")
-    scans = Scan.objects.filter(subject__gte=subject if pk.isdecimal() else "").order_by("subject")
+    scans = Scan.objects.filter(subject__gte="" if whole_number(pk) is None else subject).order_by("subject")
     scans = list(scans.values_list("pk", "subject")[:NEAR])
     if len(scans) == NEAR:  # the last subject may go on behind them
         scans = [(pk, subject) for pk, subject in scans if subject != scans[-1][1]]
@@ -155,19 +156,19 @@ def nearby(attempts, after: str) -> list[Attempt] | None:
 
 def behind(attempts, field: str, down: bool, ties_down: bool, after: str):
     """Only what comes after the cursor in this order."""
-    value, _, pk = after.rpartition("~")
-    if not pk.isdecimal():
+    value, _, text = after.rpartition("~")
+    if (pk := whole_number(text)) is None:
         return attempts
     op, tie = ("lt" if down else "gt"), ("lt" if ties_down else "gt")
     if field == "pk":
-        return attempts.filter(**{f"pk__{op}": int(pk)})
+        return attempts.filter(**{f"pk__{op}": pk})
     try:
         typed = typed_value(field, value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return attempts
     # The first bound lets the index seek; the second part settles ties by id.
     bound = attempts.filter(**{f"{field}__{op}e": typed})
-    return bound.filter(Q(**{f"{field}__{op}": typed}) | Q(**{field: typed, f"pk__{tie}": int(pk)}))
+    return bound.filter(Q(**{f"{field}__{op}": typed}) | Q(**{field: typed, f"pk__{tie}": pk}))
 
 
 def typed_value(field: str, value: str):

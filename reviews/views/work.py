@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST
 from reviews import actions
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS
+from reviews.plausible import whole_number
 from reviews.views import items
 from reviews.views.access import get_attempt, get_judged, integers, json_view, login_required, number
 
@@ -144,8 +145,8 @@ def renew(request: HttpRequest, body: dict) -> JsonResponse:
 @require_POST
 def release(request: HttpRequest) -> HttpResponse:
     """Give leases back when a page is left; a form post because browsers send it on the way out."""
-    ids = [int(word) for word in request.POST.get("attempts", "").split(",") if word.isdecimal()]
-    actions.release_leases(actor=request.user, attempt_ids=ids[:500])
+    named = [whole_number(word) for word in request.POST.get("attempts", "").split(",")[:500]]
+    actions.release_leases(actor=request.user, attempt_ids=[pk for pk in named if pk is not None])
     return HttpResponse(status=204)
 
 
