@@ -1,10 +1,12 @@
 """Many at once: nothing is served twice, nothing counts twice, nothing is lost, and the chain stays whole."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.utils import timezone
 
 from reviews import actions, audit
 from reviews.models import Attempt, AuditEvent, Lease, Role, Verdict
@@ -85,6 +87,26 @@ def test_a_replay_at_the_same_moment_counts_once(make, cast, dataset):
     rows = at_once(*again)
     assert {row.pk for row in rows} == {Verdict.objects.get().pk}
     assert attempt.scan.attempts.count() == 2
+
+
+def test_two_passes_at_the_same_moment_do_not_spend_the_same_second(make, cast, dataset):
+    """The time gone by is enough for three of eight, whichever requests they come with."""
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, min_exposure_seconds=20)
+    page = [make() for _ in range(8)]
+    for attempt in page:
+        actions.lease_one(actor=cast.reviewer, attempt_id=attempt.pk, mode="verify")
+    Lease.objects.update(granted_at=timezone.now() - timedelta(seconds=61))
+    said = at_once(
+        *(
+            lambda attempt=attempt: judge(
+                cast.reviewer, attempt, exposure_ms=20_000, active_ms=61_000, lease=False
+            )
+            for attempt in page
+        )
+    )
+    assert sum(isinstance(one, Verdict) for one in said) == 3
+    assert sum(isinstance(one, actions.TooEarly) for one in said) == 5
+    assert sum(Verdict.objects.values_list("active_ms", flat=True)) < 80_000
 
 
 def test_undo_and_the_worker_race_for_the_next_attempt(make, cast):

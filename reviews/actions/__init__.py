@@ -34,7 +34,7 @@ from reviews.actions.pipeline import (
 )
 from reviews.actions.promotion import objection_to, promote_model, record_frozen_test
 from reviews.actions.triage import Finding, record_no_prediction, record_prediction, record_shadow, retriage
-from reviews.actions.undo import undo_verdict, undoable
+from reviews.actions.undo import UNDO_HOURS, undo_verdict, undoable
 from reviews.actions.versions import (
     activate_thresholds,
     adopt_model,
@@ -46,6 +46,7 @@ from reviews.actions.versions import (
 from reviews.actions.waiting import consequences
 
 __all__ = [
+    "UNDO_HOURS",
     "Finding",
     "Judgement",
     "NotAllowed",

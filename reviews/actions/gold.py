@@ -3,6 +3,7 @@
 from django.db import transaction
 from django.db.models import Max, Q
 
+from reviews.actions import clock
 from reviews.actions.core import Refused, get_attempt, record, require_manager, require_reviewer
 from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
 from reviews.states import WORKING, Status
@@ -39,9 +40,11 @@ def drop_gold(*, actor, attempt_id: int) -> None:
         record(attempt, "gold_dropped", actor=actor, before=None, after=None)
 
 
+@transaction.atomic
 def practice_batch(*, actor, dataset: Dataset, count: int) -> list[Attempt]:
     """Practice cases with pictures, those this person has not or least recently practised first."""
     require_reviewer(actor, dataset.pk)
+    clock.hand_out_practice(actor=actor)
     mine = Q(verdicts__user_id=actor.pk, verdicts__mode=Mode.PRACTICE)
     cases = Attempt.objects.filter(dataset=dataset, gold__practice=True).exclude(views_dir="")
     ordered = cases.annotate(practised=Max("verdicts__pk", filter=mine)).select_related("scan", "gold")
@@ -71,7 +74,7 @@ def record_practice(*, actor, attempt_id: int, klass: str, nonce: str, active_ms
         gold=True,
         correct=klass == item.truth,
         status_before=attempt.status,
-        active_ms=active_ms,
+        active_ms=clock.spend_practising(actor=actor, active_ms=active_ms),
         nonce=nonce,
     )
     noted = {"class": klass, "truth": item.truth, "verdict": verdict.pk}

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
-from django.utils import timezone
 
+from reviews.actions import clock
 from reviews.actions.core import (
     NotLeased,
     Refused,
@@ -32,7 +31,7 @@ NOTE_LENGTH = 4000
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one person says about one attempt; `klass` is a class or 'unsure', times are in milliseconds."""
+    """What one person says about one attempt; `klass` is a class or 'unsure', times are claims in milliseconds."""
 
     attempt_id: int
     klass: str
@@ -97,7 +96,7 @@ def _outcome(item: Judgement, *, actor) -> Outcome:
 
 
 def judge(judgement: Judgement, *, actor) -> Verdict:
-    """One transaction: replay check, lease, exposure, compare-and-swap, verdict row, audit event."""
+    """One transaction: replay check, lease, time, compare-and-swap, verdict row, audit event."""
     judgement.check()
     try:
         with transaction.atomic():
@@ -122,8 +121,7 @@ def _judge(judgement: Judgement, actor) -> Verdict:
     gold = _hidden_case(attempt, judgement)
     if gold is None:
         _require_open(attempt, judgement)
-    _require_lease_and_exposure(attempt, judgement, actor)
-    verdict = _row(attempt, judgement, actor, gold)
+    verdict = _row(attempt, judgement, actor, gold, _times(attempt, judgement, actor))
     if gold is not None:
         noted = {"class": judgement.klass, "truth": gold.truth, "verdict": verdict.pk}
         record(attempt, "gold_judged", actor=actor, before=None, after=noted)
@@ -149,31 +147,27 @@ def _require_open(attempt: Attempt, judgement: Judgement) -> None:
     next_status(attempt, _event(judgement.klass))
 
 
-def _require_lease_and_exposure(attempt: Attempt, judgement: Judgement, actor) -> None:
-    """An expired lease still counts while nobody else has taken the attempt; it is for one way of judging."""
+def _times(attempt: Attempt, judgement: Judgement, actor) -> clock.Counted:
+    """What counts of the times that were claimed; a pass needs the minimum.
+
+    An expired lease still counts while nobody else has taken the attempt; it is for one way of judging.
+    """
     lease = Lease.objects.filter(attempt=attempt, user_id=actor.pk, mode=judgement.mode).first()
     if lease is None:
         raise NotLeased(attempt.pk)
-    minimum = attempt.dataset.min_exposure_seconds * 1000
-    if judgement.mode == Mode.VERIFY and judgement.klass == "pass" and minimum:
-        shown = min(judgement.exposure_ms, _most_exposure(judgement, lease, actor))
-        if shown < minimum:
-            raise TooEarly(max(1, round(minimum - shown)))
+    return clock.spend(
+        actor=actor,
+        since=lease.granted_at,
+        exposure_ms=judgement.exposure_ms,
+        active_ms=judgement.active_ms,
+        minimum_ms=_minimum(attempt, judgement),
+    )
 
 
-def _most_exposure(judgement: Judgement, lease: Lease, actor) -> float:
-    """What the browser's word is bounded by, in milliseconds: scans passed by one key press share the time held.
-
-    A look at the same scan that ended in a verdict taken back counts too.
-    """
-    mine = Verdict.objects.filter(user_id=actor.pk, mode=Mode.VERIFY)
-    press = judgement.nonce.rpartition("-")[0]
-    together = mine.filter(
-        created_at__gte=lease.granted_at, nonce__startswith=f"{press}-", klass="pass"
-    ).count()
-    held = (timezone.now() - lease.granted_at).total_seconds() * 1000
-    before = mine.filter(attempt_id=judgement.attempt_id).aggregate(most=Max("exposure_ms"))["most"] or 0
-    return before + held / (together + 1)
+def _minimum(attempt: Attempt, judgement: Judgement) -> int:
+    """A pass in verification, and of what waits for verification however it is looked at, asks for the minimum."""
+    verifying = judgement.mode == Mode.VERIFY or attempt.state is Status.VERIFY
+    return attempt.dataset.min_exposure_ms if verifying and judgement.klass == "pass" else 0
 
 
 def _event(klass: str) -> Event:
@@ -182,7 +176,9 @@ def _event(klass: str) -> Event:
     return Event.JUDGED_PASS if klass == "pass" else Event.JUDGED_FAIL
 
 
-def _row(attempt: Attempt, judgement: Judgement, actor, gold: GoldItem | None) -> Verdict:
+def _row(
+    attempt: Attempt, judgement: Judgement, actor, gold: GoldItem | None, times: clock.Counted
+) -> Verdict:
     triage = TriageRecord.objects.filter(attempt=attempt).select_related("prediction").first()
     unsure = judgement.klass == UNSURE
     return Verdict.objects.create(
@@ -196,8 +192,8 @@ def _row(attempt: Attempt, judgement: Judgement, actor, gold: GoldItem | None) -
         gold=gold is not None,
         correct=None if gold is None or unsure else judgement.klass == gold.truth,
         status_before=attempt.status,
-        active_ms=judgement.active_ms,
-        exposure_ms=judgement.exposure_ms,
+        active_ms=times.active_ms,
+        exposure_ms=times.exposure_ms,
         nonce=judgement.nonce,
         threshold_set_id=triage.threshold_set_id if triage else None,
         model_version_id=triage.prediction.model_version_id if triage and triage.prediction else None,

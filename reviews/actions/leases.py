@@ -5,14 +5,24 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Least
 from django.utils import timezone
 
-from reviews.actions.core import NotLeased, StaleState, get_attempt, require_manager, require_reviewer
+from reviews.actions import clock
+from reviews.actions.core import (
+    NotLeased,
+    Refused,
+    StaleState,
+    get_attempt,
+    require_manager,
+    require_reviewer,
+)
 from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
 from reviews.states import JUDGEABLE, Status
 
 OVERSAMPLE = 8
+MOST_HELD = 192  # four of the largest pages; time is saved up for no more scans than these
 
 
 @transaction.atomic
@@ -29,18 +39,26 @@ def lease_batch(
     if not missing:
         return held
     known = {attempt.pk for attempt in held} | set(exclude)
-    fresh = _take(actor, dataset, mode, missing, known)
+    room = _room(actor, known)
+    if not held and not room:
+        raise Refused(f"You hold {MOST_HELD} scans already: judge some of them, or close a page.")
+    fresh = _take(actor, dataset, mode, min(missing, room), known)
     return held + _mix_gold(actor, dataset, mode, fresh, known)
 
 
 @transaction.atomic
 def lease_one(*, actor, attempt_id: int, mode: str = Mode.VISUAL) -> Attempt:
-    """Reserve one chosen attempt that can be judged now; refuses when another person holds it."""
+    """Reserve one chosen attempt that can be judged now; refuses when another person holds it.
+
+    What waits for verification is chosen by managers alone: whoever picks scans by hand meets no known case.
+    """
     attempt = get_attempt(attempt_id)
     require_reviewer(actor, attempt.dataset_id)
     if attempt.state not in JUDGEABLE or (mode == Mode.VERIFY and attempt.state is not Status.VERIFY):
         raise StaleState(attempt.pk, attempt.status)
     _require_open_queues(actor, attempt, mode)
+    if attempt.state is Status.VERIFY and mode != Mode.VERIFY:
+        require_manager(actor, attempt.dataset_id)
     if attempt.referrals.filter(user_id=actor.pk).exists():
         require_manager(actor, attempt.dataset_id)
     if not _acquire(actor, attempt.dataset, mode, [attempt.pk]):
@@ -66,11 +84,9 @@ def renew_leases(*, actor, attempt_ids: Collection[int]) -> set[int]:
     mine = Lease.objects.filter(user_id=actor.pk, attempt_id__in=attempt_ids).select_related(
         "attempt__dataset"
     )
-    now = timezone.now()
     renewed = set()
     for lease in mine:
-        until = now + timedelta(seconds=lease.attempt.dataset.lease_seconds)
-        if Lease.objects.filter(pk=lease.pk, user_id=actor.pk).update(until=until):
+        if _prolong(Lease.objects.filter(pk=lease.pk, user_id=actor.pk), lease.attempt.dataset):
             renewed.add(lease.attempt_id)
     return renewed
 
@@ -90,9 +106,24 @@ def _held(actor, dataset: Dataset, mode: str, exclude: Collection[int]) -> list[
     mine = Attempt.objects.filter(usable, dataset=dataset, lease__user_id=actor.pk, lease__mode=mode)
     held = list(mine.exclude(pk__in=exclude).select_related("scan", "lease").order_by("lease__id"))
     if held:
-        until = timezone.now() + timedelta(seconds=dataset.lease_seconds)
-        Lease.objects.filter(user_id=actor.pk, attempt__in=held).update(until=until)
+        _prolong(Lease.objects.filter(user_id=actor.pk, attempt__in=held), dataset)
     return held
+
+
+def _room(actor, known: set[int]) -> int:
+    """How many more the person may hold, over all queues; what ran out and no page knows of makes room."""
+    clock.locked(actor)
+    mine = Lease.objects.filter(user_id=actor.pk)
+    if mine.count() >= MOST_HELD:
+        mine.filter(until__lte=timezone.now()).exclude(attempt_id__in=known).delete()
+    return max(0, MOST_HELD - mine.count())
+
+
+def _prolong(leases: QuerySet[Lease], dataset: Dataset, **changes) -> int:
+    """Lend for another while; a lease from a clock that was ahead begins now."""
+    now = timezone.now()
+    until = now + timedelta(seconds=dataset.lease_seconds)
+    return leases.update(until=until, granted_at=Least("granted_at", Value(now)), **changes)
 
 
 def _statuses(mode: str) -> list[str]:
@@ -122,7 +153,7 @@ def _acquire(actor, dataset: Dataset, mode: str, ids: list[int]) -> set[int]:
     leases = [Lease(attempt_id=pk, user=actor, mode=mode, granted_at=now, until=until) for pk in ids]
     Lease.objects.bulk_create(leases, ignore_conflicts=True)
     mine = Lease.objects.filter(attempt_id__in=ids, user_id=actor.pk)
-    mine.update(until=until, mode=mode)
+    _prolong(mine, dataset, mode=mode)
     return set(mine.values_list("attempt_id", flat=True))
 
 

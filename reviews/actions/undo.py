@@ -1,18 +1,24 @@
 """Taking back one's own verdict while nothing irreversible followed; the history keeps both rows."""
 
+from datetime import datetime, timedelta
+
 from django.db import transaction
+from django.utils import timezone
 
 from reviews.actions.core import Refused, StaleState, advance, get_attempt, record, require_reviewer
 from reviews.actions.leases import _acquire
 from reviews.models import Attempt, Referral, Verdict
 from reviews.states import UNDO_EVENT, Event, Status
 
+UNDO_HOURS = 24
+
 
 def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
     """Take back a verdict: the attempt returns to where it was, its unstarted follow-up is withdrawn.
 
-    Refuses with the reason when the follow-up has started, somebody decided since or holds the attempt now. The
-    attempt is reserved for the person again. A replay of the same nonce returns the first retraction.
+    Refuses with the reason when it is too old, the follow-up has started, somebody decided since or holds the attempt
+    now. The attempt is reserved for the person again; the time it took stays spent. A replay of the same nonce
+    returns the first retraction.
     """
     with transaction.atomic():
         replay = Verdict.objects.filter(user_id=actor.pk, nonce=nonce).first()
@@ -37,11 +43,16 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
 
 
 def undoable(*, actor, dataset=None, limit: int = 20) -> list[Verdict]:
-    """The person's latest standing verdicts, newest first; what the undo list shows after a reload."""
-    mine = Verdict.objects.standing().filter(user_id=actor.pk).exclude(mode="practice")
+    """The person's latest standing verdicts that are young enough, newest first; they survive a reload."""
+    mine = Verdict.objects.standing().filter(user_id=actor.pk, created_at__gte=_oldest())
+    mine = mine.exclude(mode="practice")
     if dataset is not None:
         mine = mine.filter(attempt__dataset=dataset)
     return list(mine.select_related("attempt__scan").order_by("-pk")[:limit])
+
+
+def _oldest() -> datetime:
+    return timezone.now() - timedelta(hours=UNDO_HOURS)
 
 
 def _require_last_word(verdict: Verdict, attempt: Attempt) -> None:
@@ -49,6 +60,8 @@ def _require_last_word(verdict: Verdict, attempt: Attempt) -> None:
         raise Refused("Only a decision can be taken back.")
     if Verdict.objects.filter(retracts=verdict).exists():
         raise Refused("This verdict was already taken back.")
+    if verdict.created_at < _oldest():
+        raise Refused(f"A verdict can be taken back for {UNDO_HOURS} hours; this one is older.")
     if verdict.gold:
         return
     later = attempt.verdicts.standing().filter(gold=False, pk__gt=verdict.pk)

@@ -214,6 +214,18 @@ class Lease(models.Model):
         return f"{self.attempt_id} for {self.user_id}"
 
 
+class SpentTime(models.Model):
+    """What of one person's time is used up: spans in milliseconds since 1970; see actions/clock.py."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="spent_time")
+    exposure = models.JSONField(default=list)
+    active = models.JSONField(default=list)
+    practising_since = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"time of {self.user_id}"
+
+
 class Referral(models.Model):
     """Who was unsure about an attempt; it is not given to them again."""
 

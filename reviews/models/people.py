@@ -148,6 +148,11 @@ class Dataset(models.Model):
     def __str__(self) -> str:
         return self.title or self.slug
 
+    @property
+    def min_exposure_ms(self) -> int:
+        """What a pass asks for; page and server round it in the same way."""
+        return round(self.min_exposure_seconds * 1000)
+
 
 class Membership(models.Model):
     """One user's role in one dataset."""

@@ -74,7 +74,7 @@ def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
         "keys": keymap.merged(own_keys(user)),
         "marks": marks(),
         "reasons": list(REASON_FLAGS),
-        "min_exposure_ms": round(dataset.min_exposure_seconds * 1000),
+        "min_exposure_ms": dataset.min_exposure_ms,
         "lease_seconds": dataset.lease_seconds,
         "made_today": made_today(user, dataset, mode),
         "urls": {

@@ -3,6 +3,7 @@
 from reviews.actions.triage import probabilities_of
 from reviews.models import Attempt, Prediction
 from reviews.models.decisions import CLASS_LABELS
+from reviews.states import Status
 from reviews.templatetags.qc import LETTERS
 from reviews.thresholds import CLASSES
 from reviews.views.pictures import (
@@ -44,6 +45,7 @@ def full(attempt: Attempt, user) -> dict:
     return card(attempt) | {
         "scan": attempt.scan_id,
         "status": attempt.state.label,
+        "minimum_ms": attempt.dataset.min_exposure_ms if attempt.state is Status.VERIFY else 0,
         **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),

@@ -69,7 +69,7 @@ def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict
 
 
 def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:
-    """The attempts this person may judge now: no other's queue and not their own doubt, unless they manage."""
+    """The attempts this person may choose to judge now; see lease_one: managers may choose more."""
     waiting = [attempt for attempt in attempts if attempt.judgeable]
     if manages or not waiting:
         return {attempt.pk for attempt in waiting}
@@ -78,7 +78,8 @@ def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:
     doubted = set(
         Referral.objects.filter(user_id=user.pk, attempt__in=waiting).values_list("attempt", flat=True)
     )
-    return {a.pk for a in waiting if a.pk not in doubted and not closed & actions.queues_of(a)}
+    open_here = [attempt for attempt in waiting if attempt.state is not Status.VERIFY]
+    return {a.pk for a in open_here if a.pk not in doubted and not closed & actions.queues_of(a)}
 
 
 def changes(before: Attempt, attempt: Attempt) -> list[dict]:

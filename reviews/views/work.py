@@ -110,7 +110,7 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
             continue
         attempt = get_attempt(request.user, verdict.attempt_id)
         item = shown(attempt, mode, request.user)
-        undone.append({"item": item, "mark": verdict.klass or "unsure", "exposure_ms": verdict.exposure_ms})
+        undone.append({"item": item, "mark": verdict.klass or "unsure"})
     return JsonResponse(
         {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
     )
@@ -129,7 +129,7 @@ def last_press(user, dataset: Dataset, mode: str) -> list[Verdict]:
 def undo_words(count: int, refusals: list[str]) -> str:
     """What the status line says."""
     if not count and not refusals:
-        return "Nothing to take back."
+        return f"Nothing to take back from the last {actions.UNDO_HOURS} hours."
     done = f"{count} verdict{'' if count == 1 else 's'} taken back." if count else ""
     return " ".join([done, *refusals]).strip()
 

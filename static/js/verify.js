@@ -199,10 +199,9 @@ async function undo() {
   const undone = await desk.undo();
   if (!undone?.length) return;
   if (cards.length) upcoming.unshift(prepare(page));
-  const again = undone.map(({ item, mark: earlier, exposure_ms: exposedMs }) => {
-    const element = card(template, item);
+  const again = undone.map(({ item, mark: earlier }) => {
+    const element = card(template, item); // its ring begins anew: the server gives no time back
     element.mark = earlier === "pass" ? null : earlier;
-    element.exposedMs = exposedMs;
     return element;
   });
   show(new Page(again));

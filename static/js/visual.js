@@ -218,6 +218,10 @@ function decide(mark) {
     desk.say("A picture did not load yet: the scan cannot be passed. Wait, reload the page, or refer it (U).", true);
     return;
   }
+  if (mark === "pass" && activeMs < item.minimum_ms) {
+    desk.say(`Not yet: ${((item.minimum_ms - activeMs) / 1000).toFixed(1)} s more on screen`, true);
+    return;
+  }
   desk.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);
   if (document.activeElement === byId("note")) byId("note").blur();
   const judged = item;

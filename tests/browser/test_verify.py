@@ -94,19 +94,22 @@ def test_an_enlarged_scan_takes_the_time_alone(enter, cast, scans, exposure):
     assert page.evaluate(times) == before
 
 
-def test_a_page_taken_back_keeps_its_time(enter, cast, scans, exposure):
+def test_a_page_taken_back_is_looked_at_anew(enter, cast, scans, exposure):
     made = scans(3)
-    exposure(0.3)
+    exposure(0.5)
     page = enter(cast.reviewer).go("/verify/trial/")
     cards_ready(page, 3)
     press(page, "Enter")
     eventually(page, lambda: statuses(made), [Status.PASSED] * 3)
     press(page, "z")
     expect(page.locator(".card")).to_have_count(3)
+    press(page, "Enter")
+    expect(page.locator("#outcome")).to_contain_text("Not yet")
     page.wait_for_selector("#shell[data-ready]")
     press(page, "Enter")
     eventually(page, lambda: statuses(made), [Status.PASSED] * 3)
     assert Verdict.objects.standing().count() == 3
+    assert Verdict.objects.filter(kind="decision", exposure_ms__gte=500).count() == 6
 
 
 def test_time_in_a_hidden_tab_is_no_exposure(enter, cast, scans, exposure):
