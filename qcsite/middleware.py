@@ -3,10 +3,11 @@ can mean is answered 400 or 404 before a view sees it."""
 
 import logging
 
+from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.core.exceptions import BadRequest
 from django.db import DataError
-from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.deprecation import MiddlewareMixin
 
 from reviews.plausible import Implausible, names_too_much, require_text
@@ -23,6 +24,28 @@ class RequireLogin(LoginRequiredMiddleware):
         if request.path.startswith(MACHINES):
             return None
         return super().process_view(request, view_func, view_args, view_kwargs)
+
+
+class BodyLimit(MiddlewareMixin):
+    """The first to see a request: what is too large, or of unknown size, is refused before anything of it is read."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """411 and 413; Django never reads beyond the length that is given here."""
+        if request.META.get("HTTP_TRANSFER_ENCODING"):
+            return self._refused(411, "Say how long the request is (Content-Length).")
+        length, upload = (
+            request.META.get("CONTENT_LENGTH") or "0",
+            request.path_info == settings.UPLOAD_ADDRESS,
+        )
+        most = settings.MOST_UPLOAD_BYTES if upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if not length.isdecimal() or len(length) > 18:
+            return self._refused(400, "The Content-Length is no number.")
+        if int(length) > most:
+            return self._refused(413, f"At most {most >> 20} MiB are taken here.")
+        return None
+
+    def _refused(self, status, text):
+        return JsonResponse({"detail": text}, status=status)
 
 
 class Plausible(MiddlewareMixin):
@@ -48,6 +71,8 @@ class Plausible(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A number that fits no column, found by the database alone."""
+        if isinstance(exception, UnreadablePostError):
+            return HttpResponse("The request broke off.", status=400, content_type="text/plain")
         if not isinstance(exception, OverflowError | DataError):
             return None
         log.warning("%s: out of range", request.path, exc_info=exception)

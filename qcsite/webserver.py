@@ -1,11 +1,12 @@
-"""The web server's processes end with the supervisor."""
+"""The web server's processes end with the supervisor, and no slow client holds them."""
 
 import signal
 
 from qcsite.worker import die_with_parent
 
-worker_class = "gthread"
+worker_class = "qcsite.patient.PatientWorker"
 threads = 8
+worker_connections = 512
 timeout = 60
 graceful_timeout = 5
 accesslog = None
