@@ -34,6 +34,9 @@ def main() -> None:
     choose_data(sys.argv)
     from django.core.management import execute_from_command_line
 
+    from reviews import acting
+
+    acting.by_command("".join(sys.argv[1:2]))
     execute_from_command_line(sys.argv)
 
 

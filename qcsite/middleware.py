@@ -2,6 +2,7 @@
 can mean is answered 400 or 404 before a view sees it."""
 
 import logging
+from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
@@ -10,6 +11,7 @@ from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.deprecation import MiddlewareMixin
 
+from reviews import acting
 from reviews.plausible import Implausible, names_too_much, require_text
 
 log = logging.getLogger(__name__)
@@ -82,3 +84,13 @@ class Plausible(MiddlewareMixin):
 def texts_of(query) -> list[str]:
     """Names and values of a query or form."""
     return [text for name, values in query.lists() for text in (name, *values)]
+
+
+def who_acts(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """What is changed while a request is answered is known to be its user's doing."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        with acting.during(request):
+            return answer(request)
+
+    return middleware

@@ -51,6 +51,7 @@ MIDDLEWARE = [
     "qcsite.middleware.Plausible",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "qcsite.middleware.who_acts",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "qcsite.middleware.RequireLogin",

@@ -1,6 +1,8 @@
 """The administration: people and teams; everything else can be looked at there, never changed."""
 
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 
 from reviews.models import (
     ApiToken,
@@ -24,6 +26,7 @@ from reviews.models import (
 
 admin.site.site_header = admin.site.site_title = "Defacing review"
 admin.site.index_title = "Administration"
+POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -43,6 +46,28 @@ class ReadOnly(admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None) -> bool:
         """Never here."""
         return False
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):
+    """Accounts are closed, never deleted: the trail names them. Only superusers give what makes one powerful."""
+
+    def has_delete_permission(self, request, obj=None) -> bool:
+        """Never: take 'active' away instead."""
+        return False
+
+    def has_change_permission(self, request, obj=None) -> bool:
+        """A superuser's account is for superusers."""
+        own = super().has_change_permission(request, obj)
+        return own and (request.user.is_superuser or obj is None or not obj.is_superuser)
+
+    def get_readonly_fields(self, request, obj=None):
+        """Others with a right to change accounts give themselves none."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *POWERS)
 
 
 @admin.register(Attempt)

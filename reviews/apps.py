@@ -7,7 +7,10 @@ class ReviewsConfig(AppConfig):
     name = "reviews"
 
     def ready(self) -> None:
+        from reviews.actions import accounts
+
         post_migrate.connect(keep_history, sender=self)
+        accounts.watch()
 
 
 def keep_history(using: str, **kwargs) -> None:

@@ -15,13 +15,15 @@ DIGESTS = ("content_digest", "previous_digest", "digest")
 
 
 def name_of(actor) -> str:
-    """How the trail names who did it; None is the software itself."""
-    return SYSTEM if actor is None else f"user:{actor.pk}"
+    """How the trail names who did it; None is the software itself, a text what `acting` says of who is no user."""
+    if actor is None or isinstance(actor, str):
+        return actor or SYSTEM
+    return f"user:{actor.pk}"
 
 
 def named(events: list[AuditEvent]) -> list[AuditEvent]:
     """The events with `who`: the present user name where the trail keeps an id."""
-    ids = {event.actor.removeprefix("user:") for event in events} - {SYSTEM}
+    ids = {event.actor[5:] for event in events if event.actor.startswith("user:")}
     names = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
     of_actor = {f"user:{pk}": name for pk, name in names.items()}
     for event in events:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from reviews import audit, export, reports
-from reviews.models import AuditEvent, AuditHead, Dataset
+from reviews.models import AuditEvent, AuditHead, Dataset, Membership
 from reviews.plausible import whole_number
 from reviews.views.access import get_audited, get_dataset, login_required
 
@@ -53,16 +54,22 @@ def download(request: HttpRequest, slug: str, kind: str) -> FileResponse:
         return FileResponse(archive.open("rb"), as_attachment=True, filename=archive.name)
 
 
+def audited_by(user) -> QuerySet[Dataset]:
+    """The datasets whose trail is this person's to read; refused where there are none."""
+    audited = Dataset.objects.audited_by(user)
+    if not (user.is_superuser or audited.exists()):
+        raise PermissionDenied
+    return audited
+
+
 @login_required
 @require_GET
 def trail(request: HttpRequest) -> HttpResponse:
-    """The events of the datasets this person manages or audits, newest first."""
-    audited = Dataset.objects.audited_by(request.user)
-    if not audited.exists():
-        raise PermissionDenied
+    """The events of the datasets this person manages or audits and of their people's accounts, newest first."""
+    audited = audited_by(request.user)
     events = AuditEvent.objects.order_by("-seq")
     if not request.user.is_superuser:
-        events = events.filter(dataset__in=list(audited.values_list("pk", flat=True)))
+        events = events.filter(of_their_datasets(audited))
     before = whole_number(request.GET.get("before", ""))
     if before is not None:
         events = events.filter(seq__lt=before)
@@ -75,12 +82,18 @@ def trail(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/trail.html", context)
 
 
+def of_their_datasets(audited: QuerySet[Dataset]) -> Q:
+    """What happened in these datasets, and to the accounts of the people who have a role in them."""
+    pks = list(audited.values_list("pk", flat=True))
+    people = list(Membership.objects.filter(dataset__in=pks).values_list("user_id", flat=True).distinct())
+    return Q(dataset__in=pks) | Q(dataset=None, object_kind="user", object_id__in=people)
+
+
 @login_required
 @require_POST
 def check_trail(request: HttpRequest) -> HttpResponse:
     """Go through the whole chain now."""
-    if not Dataset.objects.audited_by(request.user).exists():
-        raise PermissionDenied
+    audited_by(request.user)
     found = audit.problems()
     for problem in found[:20]:
         messages.error(request, f"The audit trail is broken: {problem}")
