@@ -9,6 +9,9 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,16 @@ class ClosedAccounts(DefaultAccountAdapter):
     def is_open_for_signup(self, request) -> bool:
         """Never."""
         return False
+
+    def send_mail(self, template_prefix: str, email: str, context: dict) -> None:
+        """Never: no mail server belongs to the software."""
+        log.warning("no mail is sent (%s)", template_prefix)
+
+
+@login_not_required
+def no_mail(request: HttpRequest, *arguments: str) -> HttpResponse:
+    """In place of every page that would send mail: who forgot a password asks an administrator."""
+    return render(request, "account/no_mail.html")
 
 
 def _seal() -> MultiFernet:

@@ -61,6 +61,25 @@ def test_the_right_password_opens_and_nobody_signs_up(client, person):
     assert answer.url == reverse("home")
 
 
+@pytest.mark.parametrize(
+    "address", ["password/reset/", "password/reset/key/1-set-password/", "email/", "confirm-email/"]
+)
+def test_a_forgotten_password_is_a_matter_for_an_administrator(client, person, settings, address):
+    settings.EMAIL_BACKEND = (
+        "django.core.mail.backends.smtp.EmailBackend"  # tests have another, without a server
+    )
+    type(person).objects.filter(pk=person.pk).update(email="ada@example.org")
+    for logged_in in (False, True):
+        if logged_in:
+            client.force_login(person)
+        for answer in (
+            client.get(LOGIN.replace("login/", address)),
+            client.post(LOGIN.replace("login/", address), {"email": "ada@example.org", "action_add": ""}),
+        ):
+            assert answer.status_code == 200
+            assert b"Ask an administrator" in answer.content
+
+
 def test_guessing_is_slowed_down(client, person):
     for _ in range(5):
         client.post(LOGIN, {"login": "ada", "password": "guess"})
