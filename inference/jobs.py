@@ -5,10 +5,7 @@ second run of a job finds nothing to claim; a worker that was given up cannot fi
 """
 
 import logging
-import os
-import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +14,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import close_old_connections, connection
 
+from inference.processes import gone, host_name, worker_name
 from inference.projections.network import RENDER_VERSION as NETWORK_VERSION
 from inference.projections.network import NetworkInput
 from inference.storage import network_inputs, plain, replacing, save_inputs, stored_inputs
@@ -44,7 +42,7 @@ def render_attempt(attempt_id: int) -> bool:
 
 def classify_attempts(attempt_ids: Sequence[int]) -> int:
     """Classify and route these attempts and, in the same batch, others that wait; returns how many."""
-    worker = _worker_name()
+    worker = worker_name()
     claimed = _claim_batch(attempt_ids, worker)
     with _alive([attempt.pk for attempt in claimed], worker):
         ready = [
@@ -65,7 +63,8 @@ def classify_anew(model_id: int) -> None:
 
 def work_off(dataset_id: int, *, tell: Callable[[str], object] = log.info) -> int:
     """Do a dataset's waiting work here, without a queue, until nothing waits; returns the steps done."""
-    steps = 0
+    steps, lost = 0, {pid for pid in actions.claiming_processes(host_name()) if gone(pid)}
+    actions.give_up_claims(host_name(), lost)
     while True:
         waiting = Attempt.objects.filter(dataset_id=dataset_id).working().order_by("pk")
         rows = list(waiting.values_list("pk", "status", "scan__name", "number"))
@@ -93,12 +92,8 @@ def _step(count: int, words: str, tell: Callable[[str], object]) -> int:
 # --- claiming ---------------------------------------------------------------------------------------
 
 
-def _worker_name() -> str:
-    return f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-
-
 def _one(attempt_id: int, status: Status, work: Callable[[Attempt], None]) -> bool:
-    worker = _worker_name()
+    worker = worker_name()
     attempt = actions.claim(attempt_id, status, worker=worker)
     if attempt is None:
         log.info("attempt %s is not waiting for this job (%s)", attempt_id, status)

@@ -113,7 +113,7 @@ def _free_claims():
     """
     from reviews import actions
 
-    actions.requeue_stalled(older_than=timedelta())
+    actions.requeue_stalled(older_than=timedelta(), restarted=True)
 
 
 def _collect_static():

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from rq import Worker
@@ -49,12 +50,19 @@ class QuickWorker(Worker):
                 kill(self.horse_pid, sig)
                 return
 
+    given_up: Callable[[int], object] = staticmethod(lambda pid: None)
+
     def end_with_supervisor(self) -> None:
-        """When the supervisor is gone, end at once, with the running job and the programs it started."""
+        """When the supervisor is gone, end at once, with the running job and the programs it started.
+
+        `given_up` is told the process of a job that ends so: it was not the job's fault.
+        """
 
         def orphaned(signum, frame):
             if self.horse_pid:
                 self.kill_horse(signal.SIGKILL)
+                with suppress(Exception):
+                    self.given_up(self.horse_pid)
             os._exit(1)
 
         signal.signal(signal.SIGHUP, orphaned)

@@ -1,26 +1,31 @@
 """The upkeep: what got lost is found again, and looking for it makes no work of its own."""
 
+import os
+import subprocess
 from datetime import timedelta
+from io import StringIO
 from types import SimpleNamespace
 
 import django_rq
 import pytest
 import redis
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 from rq import Queue
 
-from inference.jobs import _claim_batch
+from inference.jobs import _claim_batch, work_off
+from inference.processes import host_name
 from qcsite import site
 from qcsite.supervisor import Child, Supervisor, queue_answers, queue_child
 from reviews import actions, alarms, queue
+from reviews.actions.triage import retriageable
 from reviews.actions.versions import switch_model
-from reviews.models import Attempt, ModelVersion
+from reviews.models import Attempt, Lease, ModelVersion
 from reviews.queue import enqueue
 from reviews.states import Status
 from reviews.thresholds import CLASSES
-from tests.conftest import RENDER, classify, deface, now
+from tests.conftest import RENDER, classify, deface, now, render
 
 pytestmark = pytest.mark.django_db
 
@@ -87,6 +92,67 @@ def test_what_is_killed_again_and_again_becomes_an_error(make, cast, upkeep):
         assert "killed, perhaps because memory ran out" in broken.error_text
         assert upkeep() == 0
         actions.retry(actor=cast.manager, attempt_id=attempt.pk)
+
+
+def test_restarts_of_the_site_are_no_kills(make, upkeep):
+    attempt = make(Status.TO_RENDER)
+    for _ in range(5):
+        assert actions.claim(attempt.pk, Status.TO_RENDER, worker="of the last run")
+        actions.requeue_stalled(older_than=timedelta(), restarted=True)
+        assert actions.claim(attempt.pk, Status.TO_RENDER, worker="here:7:x")
+        assert [actions.give_up_claims("here", [8]), actions.give_up_claims("here", [7])] == [0, 1]
+    assert (now(attempt).status, now(attempt).claimed_by) == (Status.TO_RENDER, "")
+    lose(attempt, upkeep=upkeep)
+    actions.claim(attempt.pk, Status.TO_RENDER, worker="of the last run")
+    actions.requeue_stalled(older_than=timedelta(), restarted=True)
+    lose(attempt, times=2, upkeep=upkeep)
+    assert now(attempt).error_code == "killed"  # three kills, a restart between them
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=4000)])
+def test_stamps_of_a_clock_that_was_ahead_block_nothing(make, cast, jobs, ahead):
+    claimed, waiting, leased = make(Status.TO_RENDER), make(Status.TO_DEFACE), make()
+    actions.lease_one(actor=cast.colleague, attempt_id=leased.pk, mode="verify")
+    future = timezone.now() + ahead
+    Lease.objects.update(until=future, granted_at=future)
+    Attempt.objects.filter(pk=claimed.pk).update(claimed_by="gone", claimed_at=future)
+    Attempt.objects.filter(pk=waiting.pk).update(updated_at=future)
+    assert actions.claim(claimed.pk, Status.TO_RENDER, worker="new") is not None
+    Attempt.objects.filter(pk=claimed.pk).update(claimed_by="gone", claimed_at=future)
+    assert actions.requeue_stalled() == {"to_deface": 1, "to_render": 1, "to_classify": 0}
+    assert leased in retriageable()
+    assert actions.lease_one(actor=cast.reviewer, attempt_id=leased.pk, mode="verify") == leased
+
+
+def test_a_lease_of_the_greatest_length_holds(make, cast, dataset):
+    attempt = make()
+    type(dataset).objects.filter(pk=dataset.pk).update(lease_seconds=3600)
+    actions.lease_one(actor=cast.colleague, attempt_id=attempt.pk, mode="verify")
+    with pytest.raises(actions.NotLeased):
+        actions.lease_one(actor=cast.reviewer, attempt_id=attempt.pk, mode="verify")
+    assert attempt not in retriageable()
+
+
+def test_what_a_process_left_that_is_gone_is_done_here_and_now(make, monkeypatch, dataset):
+    attempt, dead = make(Status.TO_RENDER), subprocess.Popen(["true"])
+    dead.wait()
+    actions.claim(attempt.pk, Status.TO_RENDER, worker=f"{host_name()}:{dead.pid}:x")
+    monkeypatch.setattr("inference.jobs._render", render)
+    monkeypatch.setattr("inference.jobs.classify_attempts", lambda ids: 0)
+    assert work_off(dataset.pk) == 1
+    assert now(attempt).status == Status.TO_CLASSIFY
+
+
+def test_ingest_now_tells_what_another_worker_has(make, tmp_path, dataset):
+    attempt = make(Status.TO_RENDER)
+    actions.claim(attempt.pk, Status.TO_RENDER, worker=f"{host_name()}:{os.getpid()}:x")
+    (tmp_path / "notes_T1w.nii").write_bytes(b"x")
+    errors = StringIO()
+    with pytest.raises(CommandError):
+        call_command(
+            "ingest", str(tmp_path), dataset=dataset.slug, now=True, stderr=errors, stdout=StringIO()
+        )
+    assert "1 scans still wait" in errors.getvalue()
 
 
 def test_an_attempt_that_went_on_is_counted_anew(make, upkeep):

@@ -23,8 +23,10 @@ from reviews.actions.people import (
 )
 from reviews.actions.pipeline import (
     claim,
+    claiming_processes,
     finish_deface,
     finish_render,
+    give_up_claims,
     heartbeat,
     order_redeface,
     report_error,
@@ -63,6 +65,7 @@ __all__ = [
     "adopt_model",
     "assign",
     "claim",
+    "claiming_processes",
     "configure_dataset",
     "consequences",
     "create_dataset",
@@ -70,6 +73,7 @@ __all__ = [
     "finish_deface",
     "finish_render",
     "freeze_testset",
+    "give_up_claims",
     "grant",
     "heartbeat",
     "issue_token",

@@ -19,6 +19,7 @@ from reviews.actions.core import (
     require_reviewer,
 )
 from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
+from reviews.models.ahead import lease_over, lease_runs
 from reviews.states import JUDGEABLE, Status
 
 OVERSAMPLE = 8
@@ -115,7 +116,7 @@ def _room(actor, known: set[int]) -> int:
     clock.locked(actor)
     mine = Lease.objects.filter(user_id=actor.pk)
     if mine.count() >= MOST_HELD:
-        mine.filter(until__lte=timezone.now()).exclude(attempt_id__in=known).delete()
+        mine.filter(lease_over()).exclude(attempt_id__in=known).delete()
     return max(0, MOST_HELD - mine.count())
 
 
@@ -149,7 +150,7 @@ def _acquire(actor, dataset: Dataset, mode: str, ids: list[int]) -> set[int]:
     """Insert leases where none stands; the unique attempt decides between two people."""
     now = timezone.now()
     until = now + timedelta(seconds=dataset.lease_seconds)
-    Lease.objects.filter(attempt_id__in=ids, until__lte=now).exclude(user_id=actor.pk).delete()
+    Lease.objects.filter(lease_over(), attempt_id__in=ids).exclude(user_id=actor.pk).delete()
     leases = [Lease(attempt_id=pk, user=actor, mode=mode, granted_at=now, until=until) for pk in ids]
     Lease.objects.bulk_create(leases, ignore_conflicts=True)
     mine = Lease.objects.filter(attempt_id__in=ids, user_id=actor.pk)
@@ -176,7 +177,7 @@ def _mix_gold(actor, dataset: Dataset, mode: str, fresh: list[Attempt], known: s
 def _unseen_gold(actor, dataset: Dataset, count: int, known: set[int]) -> list[Attempt]:
     seen = Verdict.objects.standing().filter(user_id=actor.pk, gold=True).values("attempt_id")
     items = GoldItem.objects.filter(practice=False, attempt__dataset=dataset).exclude(attempt_id__in=seen)
-    free = items.exclude(attempt_id__in=known).exclude(attempt__lease__until__gt=timezone.now())
+    free = items.exclude(attempt_id__in=known).exclude(lease_runs("attempt__lease__"))
     ids = list(free.values_list("attempt_id", flat=True)[: count * OVERSAMPLE])
     chosen = [ids.pop(secrets.randbelow(len(ids))) for _ in range(min(count, len(ids)))]
     return list(Attempt.objects.filter(pk__in=chosen).select_related("scan"))

@@ -1,5 +1,6 @@
 """What background jobs do to an attempt, and what a manager does when one broke."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -18,20 +19,18 @@ from reviews.actions.core import (
     require_manager,
 )
 from reviews.models import Attempt, AuditEvent
+from reviews.models.ahead import silent
 from reviews.states import RETRY_EVENT, WORKING, Event, Status
 
 CLAIM_TIMEOUT = timedelta(minutes=2)
 CLAIMS_LOST = 3  # then it is the attempt that ends its workers
-KILLED = (
-    f"its job ended {CLAIMS_LOST} times without a word: it was killed, perhaps because memory ran out, "
-    "or stopped together with the site"
-)
+KILLED = f"its job ended {CLAIMS_LOST} times without a word: it was killed, perhaps because memory ran out"
 ERROR_TEXT_LENGTH = 2000
 
 
 def claim(attempt_id: int, status: Status, *, worker: str) -> Attempt | None:
     """Take the attempt for one worker; None when it is not there to be taken. Silent workers lose theirs."""
-    free = Q(claimed_at__isnull=True) | Q(claimed_at__lt=timezone.now() - CLAIM_TIMEOUT)
+    free = Q(claimed_at__isnull=True) | silent("claimed_at", timezone.now() - CLAIM_TIMEOUT)
     rows = Attempt.objects.filter(free, pk=attempt_id, status=status)
     if rows.update(claimed_by=worker, claimed_at=timezone.now()) != 1:
         return None
@@ -146,8 +145,13 @@ def withdraw(*, actor, attempt_id: int) -> Attempt:
     return attempt
 
 
-def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dict[str, int]:
-    """Free the claims of silent workers and wake what waits without a job; returns how many by status."""
+def requeue_stalled(
+    *, actor=None, older_than: timedelta = CLAIM_TIMEOUT, restarted: bool = False
+) -> dict[str, int]:
+    """Free the claims of silent workers and wake what waits without a job; returns how many by status.
+
+    restarted: the workers went with the whole site, which says nothing against what they were at.
+    """
     found: dict[str, int] = dict.fromkeys((status.value for status in WORKING), 0)
     queued, stalled = queue.queued(), Attempt.objects.stalled(timezone.now() - older_than)
     waiting = stalled.order_by("pk").values_list("pk", "status", "claimed_by")
@@ -157,12 +161,12 @@ def requeue_stalled(*, actor=None, older_than: timedelta = CLAIM_TIMEOUT) -> dic
             continue
         attempt = stalled.filter(pk=pk, status=status).first()
         if attempt is not None:
-            found[status] += _find_again(attempt, actor=actor, wake=lost)
+            found[status] += _find_again(attempt, actor=actor, wake=lost, restarted=restarted)
     return found
 
 
 @transaction.atomic
-def _find_again(attempt: Attempt, *, actor, wake: bool) -> bool:
+def _find_again(attempt: Attempt, *, actor, wake: bool, restarted: bool = False) -> bool:
     """Free the claim on an attempt and wake its job; False when its worker was faster, or it is given up."""
     rows = Attempt.objects.filter(
         pk=attempt.pk,
@@ -172,7 +176,7 @@ def _find_again(attempt: Attempt, *, actor, wake: bool) -> bool:
     )
     if rows.update(claimed_by="", claimed_at=_apart(attempt), updated_at=timezone.now()) != 1:
         return False
-    if attempt.claimed_by and not _freed(attempt, actor):
+    if attempt.claimed_by and not _freed(attempt, actor, restarted):
         return False
     if wake:
         queue.wake(attempt.state, attempt.pk)
@@ -186,9 +190,29 @@ def _apart(attempt: Attempt) -> datetime | None:
     return timezone.now() - CLAIM_TIMEOUT if attempt.state is Status.TO_CLASSIFY else None
 
 
-def _freed(attempt: Attempt, actor) -> bool:
-    """Note that a claim was freed; False when that happened too often, and the attempt is in ERROR now."""
-    events = AuditEvent.objects.filter(object_kind="attempt", object_id=attempt.pk).order_by("-seq")
+def give_up_claims(host: str, pids: Collection[int]) -> int:
+    """Free what processes of a machine held that were stopped or are gone; the upkeep wakes it."""
+    found = 0
+    for attempt in Attempt.objects.working().filter(claimed_by__startswith=f"{host}:"):
+        if attempt.claimed_by.split(":")[1] in map(str, pids):
+            found += _find_again(attempt, actor=None, wake=False, restarted=True)
+    return found
+
+
+def claiming_processes(host: str) -> set[int]:
+    """The processes of a machine that hold claims."""
+    names = Attempt.objects.working().filter(claimed_by__startswith=f"{host}:")
+    pids = (name.split(":")[1] for name in names.values_list("claimed_by", flat=True))
+    return {int(pid) for pid in pids if pid.isdecimal()}
+
+
+def _freed(attempt: Attempt, actor, restarted: bool) -> bool:
+    """Note that a claim was freed; False when its jobs were killed too often, and the attempt is in ERROR now."""
+    if restarted:
+        record(attempt, "claim_given_up", actor=actor, before=None, after={"status": attempt.status})
+        return True
+    events = AuditEvent.objects.filter(object_kind="attempt", object_id=attempt.pk)
+    events = events.exclude(action="claim_given_up").order_by("-seq")
     latest = list(events.values_list("action", flat=True)[: CLAIMS_LOST - 1])
     if latest == ["claim_freed"] * (CLAIMS_LOST - 1):
         attempt.claimed_by = ""

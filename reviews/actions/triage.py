@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 
 from inference.truth import EAR_REGIONS, class_of, still_there
 from reviews.actions.core import StaleState, advance, follow_up
 from reviews.actions.cutoffs import active_thresholds
 from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
+from reviews.models.ahead import lease_runs
 from reviews.states import UNDECIDED, Event, Status
 from reviews.thresholds import (
     CLASSES,
@@ -159,7 +159,7 @@ def under_standard(
 
 def retriageable():
     """Undecided attempts that nobody looks at now and that no person has doubted."""
-    held = Lease.objects.filter(attempt=OuterRef("pk"), until__gt=timezone.now())
+    held = Lease.objects.filter(lease_runs(), attempt=OuterRef("pk"))
     doubted = Referral.objects.filter(attempt=OuterRef("pk"))
     undecided = Attempt.objects.filter(status__in=[status.value for status in UNDECIDED])
     return undecided.filter(~Exists(held), ~Exists(doubted)).select_related("scan", "dataset")

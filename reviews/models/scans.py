@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from reviews.models.ahead import lease_over, silent
 from reviews.models.people import Dataset, Mode
 from reviews.states import JUDGEABLE, WORKING, Status
 from reviews.thresholds import Route
@@ -96,7 +97,7 @@ class AttemptQuerySet(models.QuerySet):
 
     def for_reviewer(self, user, mode: str = Mode.VERIFY) -> "AttemptQuerySet":
         """What this user may be given: open queues, not leased to others, not their own earlier doubt."""
-        free = Q(lease__isnull=True) | Q(lease__until__lte=timezone.now()) | Q(lease__user_id=user.pk)
+        free = Q(lease__isnull=True) | lease_over("lease__") | Q(lease__user_id=user.pk)
         open_ids = list(Dataset.objects.open_to(user, mode).values_list("pk", flat=True))
         return self.filter(free, dataset_id__in=open_ids).exclude(referrals__user_id=user.pk)
 
@@ -106,8 +107,8 @@ class AttemptQuerySet(models.QuerySet):
 
     def stalled(self, before: datetime) -> "AttemptQuerySet":
         """Work that nobody claimed or whose worker has been silent since `before`."""
-        silent = Q(claimed_at__isnull=True, updated_at__lt=before) | Q(claimed_at__lt=before)
-        return self.working().filter(silent)
+        unclaimed = Q(claimed_at__isnull=True) & silent("updated_at", before)
+        return self.working().filter(unclaimed | silent("claimed_at", before))
 
 
 class Attempt(models.Model):

@@ -71,6 +71,12 @@ class Command(BaseCommand):
 
         done = work_off(dataset.pk, tell=self.stdout.write)
         self.stdout.write(f"{done} steps of background work done")
+        left = Attempt.objects.filter(dataset=dataset).working().count()
+        if left:
+            self.stderr.write(
+                f"{left} scans still wait: another worker has them, or had them and was lost. Run this again in "
+                "two minutes."
+            )
 
     def _sum_up(self, dataset: Dataset) -> None:
         words = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.counts.items()))

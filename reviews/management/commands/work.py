@@ -6,6 +6,7 @@ import django_rq
 from django.core.management.base import BaseCommand
 from django.db import connections
 
+from reviews import actions
 from reviews.queue import QUEUE
 
 log = logging.getLogger(__name__)
@@ -16,9 +17,11 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args, **options) -> None:
+        from inference.processes import host_name
         from qcsite.worker import QuickWorker
 
         worker = django_rq.get_worker(QUEUE, worker_class=QuickWorker)
+        worker.given_up = lambda pid: actions.give_up_claims(host_name(), [pid])
         worker.end_with_supervisor()
         self._warm_up()
         worker.work(logging_level="WARNING")
