@@ -5,6 +5,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 
 from reviews.models import (
+    AccessLog,
     ApiToken,
     Assignment,
     Attempt,
@@ -110,6 +111,7 @@ class ModelVersionAdmin(ReadOnly):
 
 
 OTHERS = (
+    AccessLog,
     ApiToken,
     Assignment,
     Dataset,

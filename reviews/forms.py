@@ -95,10 +95,15 @@ class DatasetForm(forms.ModelForm):
 
 
 class GrantForm(forms.Form):
-    """A person and their role."""
+    """A person, their role, and whether they may see or download originals."""
 
     user = forms.ModelChoiceField(get_user_model().objects.order_by("username"), label="Person")
     role = forms.ChoiceField(choices=Role.choices)
+    sees_originals = forms.BooleanField(
+        required=False,
+        help_text="Heads as they were before defacing: before and after, what was removed. Every look is logged.",
+    )
+    downloads_originals = forms.BooleanField(required=False, help_text="Whole volumes before defacing.")
 
 
 class AssignForm(forms.Form):

@@ -61,6 +61,7 @@ report_urls = [
     path("reports/export/<slug:slug>.<slug:kind>", reporting.download, name="export"),
     path("reports/trail/", reporting.trail, name="trail"),
     path("reports/trail/check/", reporting.check_trail, name="trail-check"),
+    path("reports/originals/<slug:slug>/", reporting.looks, name="looks"),
 ]
 
 setup_urls = [

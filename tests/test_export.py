@@ -142,7 +142,7 @@ def test_the_stated_end_is_that_of_the_trail_beside_it(study, cast, make, tmp_pa
 
     monkeypatch.setitem(export.FORMATS, kind, late)
     monkeypatch.setattr("reviews.export.pdf.write", noted)
-    target, trail, _ = export.write(study, kind, tmp_path / "a")
+    target, trail, *_ = export.write(study, kind, tmp_path / "a")
     chain = told if kind == "pdf" else json.loads(target.read_text())["audit_chain"]
     assert verify_chain.main([str(trail), chain["last_digest"]]) == 0
     assert (chain["events"], chain["whole"]) == (len(trail.read_text().splitlines()), True)
@@ -160,7 +160,7 @@ def test_an_export_tells_of_a_broken_chain(study, tmp_path):
 def test_a_download_is_one_archive(study, tmp_path):
     archive = export.bundle(study, "csv", tmp_path)
     names = zipfile.ZipFile(archive).namelist()
-    assert sorted(name.rsplit(".", 1)[-1] for name in names) == ["csv", "jsonl", "py"]
+    assert sorted(name.rsplit(".", 1)[-1] for name in names) == ["csv", "jsonl", "jsonl", "py"]
 
 
 def test_what_is_not_there_is_said(dataset, tmp_path):

@@ -65,7 +65,10 @@ def files_of(attempt):
     ]
 
 
-def test_files_are_for_members_alone_and_never_for_a_shared_cache(browse, cast, shown):
+def test_files_are_for_members_alone_and_never_for_a_shared_cache(browse, cast, dataset, shown):
+    actions.grant(
+        actor=cast.owner, dataset=dataset, user=cast.reviewer, role="reviewer", downloads_originals=True
+    )
     for url in files_of(shown):
         mine = browse(cast.reviewer).get(url)
         assert mine.status_code == 200, url

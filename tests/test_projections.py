@@ -227,16 +227,28 @@ def test_removed_voxels_are_red_and_ghosted(head):
     data = head.data.copy()
     data[:, 75:, :40] = 0
     views = render_views(from_array(data, head.zooms), original=head)
-    assert set(views) == {*VIEW_NAMES, *REMOVED_VIEWS}
+    assert set(views) == {*VIEW_NAMES, *REMOVED_VIEWS, *(f"removed_{name}" for name in slices.PLACES)}
 
     def red(image):
         rgb = np.asarray(image, int)
         return (rgb[..., 0] > rgb[..., 1] + 60) & (rgb[..., 0] > 90)
 
     assert red(views["removed_front"]).sum() > 2000
-    assert red(views["sagittal_mid"])[:, : SIZE[0] // 3].sum() > 2000
-    assert not red(views["sagittal_mid"])[:, SIZE[0] // 2 :].any()
+    assert red(views["removed_sagittal_mid"])[:, : SIZE[0] // 3].sum() > 2000
+    assert not red(views["removed_sagittal_mid"])[:, SIZE[0] // 2 :].any()
     assert not red(views["front"]).any()
+
+
+def test_only_what_is_named_removed_shows_the_original(head):
+    data = head.data.copy()
+    data[:, 75:, :40] = 0
+    left = from_array(data, head.zooms)
+    views, alone = render_views(left, original=head), render_views(left)
+    same = {
+        name for name, image in views.items() if name in alone and image.tobytes() == alone[name].tobytes()
+    }
+    assert same == set(VIEW_NAMES)
+    assert {name for name in views if name not in alone} == {n for n in views if n.startswith("removed_")}
 
 
 def test_brain_outline_is_bright_where_the_cut_came_near(head):

@@ -23,7 +23,7 @@ QUALITY = {"full": 82, "thumbnail": 78}
 
 
 def render_views(volume, original=None, brain=None):
-    """{view name: PIL image of 576 x 639}, deterministic.
+    """{view name: PIL image of 576 x 639}, deterministic; those named removed_ show the original, no other does.
 
     volume: Volume after defacing. original: Volume before it; ignored when its grid is another.
     brain: bool (X, Y, Z) of the brain in the original, on the same grid.
@@ -41,8 +41,13 @@ def render_views(volume, original=None, brain=None):
         views[name] = _ghost(scene, before, hits[name.removeprefix("removed_")], angle, name)
     removed = None if original is None else changed(original, volume)
     near = None if removed is None or brain is None else _within(removed, volume.zooms, slices.NEAR_MM)
+    # what is left and, apart from it for those who may see the original, what was removed
     for name in SLICE_VIEWS:
-        views[name] = slices.render(name, volume, scene, original, before, removed, brain, near)
+        views[name] = slices.render(name, volume, scene, brain=brain, near=near)
+        if original is not None:
+            views[f"removed_{name}"] = slices.render(
+                name, volume, scene, original, before, removed, brain, near
+            )
     return views
 
 

@@ -10,6 +10,7 @@ from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_pr
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
 from reviews.actions.leases import lease_batch, lease_one, queues_of, release_leases, renew_leases
+from reviews.actions.looking import look_at_original, require_sight, seal_looks
 from reviews.actions.people import (
     assign,
     configure_dataset,
@@ -79,6 +80,7 @@ __all__ = [
     "issue_token",
     "lease_batch",
     "lease_one",
+    "look_at_original",
     "make_gold",
     "objection_to",
     "order_redeface",
@@ -100,11 +102,13 @@ __all__ = [
     "renew_leases",
     "report_error",
     "requeue_stalled",
+    "require_sight",
     "retriage",
     "retry",
     "revoke",
     "revoke_token",
     "save_thresholds",
+    "seal_looks",
     "shadow_model",
     "unassign",
     "undo_verdict",

@@ -62,13 +62,27 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
 
 
 @transaction.atomic
-def grant(*, actor, dataset: Dataset, user, role: str) -> Membership:
-    """Give a person a role in a dataset, in place of an earlier one; who no longer judges loses their leases."""
+def grant(
+    *,
+    actor,
+    dataset: Dataset,
+    user,
+    role: str,
+    sees_originals: bool = False,
+    downloads_originals: bool = False,
+) -> Membership:
+    """Give a person a role in a dataset, in place of an earlier one; who no longer judges loses their leases.
+
+    Originals are shown only to whom it says so; who may download them sees them too.
+    """
     require_role(actor, dataset.pk, [Role.ADMIN])
-    before = Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
-    membership, _ = Membership.objects.update_or_create(
-        user=user, dataset=dataset, defaults={"role": Role(role).value}
-    )
+    before = _rights_of(user, dataset)
+    rights = {
+        "role": Role(role).value,
+        "sees_originals": bool(sees_originals or downloads_originals),
+        "downloads_originals": bool(downloads_originals),
+    }
+    membership, _ = Membership.objects.update_or_create(user=user, dataset=dataset, defaults=rights)
     if not Role(role).reviews:
         _end_leases(user, dataset)
     _audit(
@@ -77,8 +91,8 @@ def grant(*, actor, dataset: Dataset, user, role: str) -> Membership:
         "user",
         user.pk,
         actor=actor,
-        before={"role": before},
-        after={"role": membership.role},
+        before=before or {"role": None},
+        after=rights,
     )
     return membership
 
@@ -87,12 +101,12 @@ def grant(*, actor, dataset: Dataset, user, role: str) -> Membership:
 def revoke(*, actor, dataset: Dataset, user) -> None:
     """Take a person's role away; their leases there end."""
     require_role(actor, dataset.pk, [Role.ADMIN])
-    before = Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
+    before = _rights_of(user, dataset)
     if before is None:
         return
     Membership.objects.filter(user=user, dataset=dataset).delete()
     _end_leases(user, dataset)
-    _audit(dataset, "role_revoked", "user", user.pk, actor=actor, before={"role": before}, after=None)
+    _audit(dataset, "role_revoked", "user", user.pk, actor=actor, before=before, after=None)
 
 
 @transaction.atomic
@@ -171,6 +185,12 @@ def _check(dataset: Dataset) -> None:
 
 def _settings_of(dataset: Dataset) -> dict:
     return {name: getattr(dataset, name) for name in CONFIGURABLE if name != "title"}
+
+
+def _rights_of(user, dataset: Dataset) -> dict | None:
+    """What a person may do in a dataset, as the trail keeps it."""
+    own = Membership.objects.filter(user=user, dataset=dataset)
+    return own.values("role", "sees_originals", "downloads_originals").first()
 
 
 def _target(assignment: Assignment) -> dict:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from django.utils import timezone
 
-from reviews import audit, verify_chain
+from reviews import audit, originals, verify_chain
 from reviews.export import pdf
 from reviews.export.rows import COLUMNS, attempts, moment
 from reviews.models import Dataset
@@ -22,7 +22,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write(dataset: Dataset, kind: str, target: Path) -> list[Path]:
-    """Write FILE, its .trail.jsonl and verify_chain.py; returns the paths."""
+    """Write FILE, its .trail.jsonl, its .looks.jsonl and verify_chain.py; returns the paths."""
     return write_with_summary(dataset, kind, target)[0]
 
 
@@ -32,15 +32,18 @@ def write_with_summary(dataset: Dataset, kind: str, target: Path) -> tuple[list[
     verifier = target.with_name(VERIFIER.name)
     with whole(trail) as temporary:
         chain = _write_trail(dataset, temporary)
+    looks = target.with_name(target.stem + ".looks.jsonl")
+    with whole(looks) as temporary, temporary.open("w", encoding="utf-8") as out:
+        out.writelines(map(originals.line, originals.rows(dataset.pk)))
     with whole(verifier) as temporary:
         temporary.write_bytes(VERIFIER.read_bytes())
     with whole(target) as temporary:
         FORMATS[kind](dataset, temporary, chain)
-    return [target, trail, verifier], chain
+    return [target, trail, looks, verifier], chain
 
 
 def bundle(dataset: Dataset, kind: str, folder: Path) -> Path:
-    """The same three files in one archive, for a download."""
+    """The same files in one archive, for a download."""
     name = f"{dataset.slug}-{timezone.now():%Y%m%d-%H%M%S}"
     archive = folder / f"{name}.zip"
     with tempfile.TemporaryDirectory(dir=folder) as inside, whole(archive) as temporary:

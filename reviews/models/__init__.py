@@ -12,12 +12,14 @@ from reviews.models.decisions import (
     Verdict,
 )
 from reviews.models.learning import FrozenCase, FrozenSet
+from reviews.models.looks import AccessLog
 from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
 from reviews.models.preferences import Preference
 from reviews.models.scans import Attempt, Scan
 from reviews.models.trail import AuditEvent, AuditHead
 
 __all__ = [
+    "AccessLog",
     "ApiToken",
     "Assignment",
     "Attempt",

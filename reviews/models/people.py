@@ -94,6 +94,12 @@ class DatasetQuerySet(models.QuerySet):
         own = Membership.objects.filter(user_id=user.pk, role__in=LOOKING)
         return self.filter(pk__in=own.values("dataset_id"))
 
+    def originals_open_to(self, user, *, download: bool = False) -> "DatasetQuerySet":
+        """Datasets whose undefaced originals this user may see, or download; no role brings that, nor being a superuser."""
+        right = "downloads_originals" if download else "sees_originals"
+        own = Membership.objects.filter(user_id=user.pk, **{right: True})
+        return self.filter(pk__in=own.values("dataset_id"))
+
     def open_to(self, user, mode: str) -> "DatasetQuerySet":
         """Datasets whose `mode` queue this user may work on; an assigned queue is for the assigned alone."""
         datasets = self.of_member(user, REVIEWING)
@@ -155,16 +161,22 @@ class Dataset(models.Model):
 
 
 class Membership(models.Model):
-    """One user's role in one dataset."""
+    """One user's role in one dataset, and whether they may see or download the heads as they were before defacing."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices)
+    sees_originals = models.BooleanField("sees originals", default=False)
+    downloads_originals = models.BooleanField("downloads originals", default=False)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["user", "dataset"], name="one_role_per_dataset"),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_known"),
+            models.CheckConstraint(
+                condition=Q(downloads_originals=False) | Q(sees_originals=True),
+                name="membership_downloads_what_it_sees",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from reviews import keymap
+from reviews import keymap, originals
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS, REASON_FLAGS
 from reviews.models.preferences import own_keys
@@ -52,13 +52,16 @@ def bench(
 ) -> HttpResponse:
     """The shell of a bench page with what its script needs to know."""
     page = keymap.VERIFY if mode == Mode.VERIFY else keymap.VISUAL
+    rights = originals.rights_of(request.user, dataset.pk)
     context = {
         "dataset": dataset,
         "mode": mode,
         "mode_words": Mode(mode).label,
         "reasons": REASON_FLAGS,
         "shortcuts": keymap.rows(own_keys(request.user), page),
-        "config": config(request.user, dataset, mode, first),
+        "sees_originals": rights.sees,
+        "config": config(request.user, dataset, mode, first)
+        | {"closed": "" if rights.sees else originals.CLOSED},
     }
     response = render(request, template, context)
     response["Cache-Control"] = "private, no-store"

@@ -1,5 +1,6 @@
 """What a bench page is told about an attempt."""
 
+from reviews import originals
 from reviews.actions.triage import probabilities_of
 from reviews.models import Attempt, Prediction
 from reviews.models.decisions import CLASS_LABELS
@@ -26,7 +27,7 @@ KEPT_LABELS = {
 }
 
 
-def card(attempt: Attempt) -> dict:
+def card(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
     """Enough for the grid: a hidden known case looks like any other."""
     scan = attempt.scan
     name = "sub-" + scan.subject + (f" ses-{scan.session}" if scan.session else "")
@@ -35,39 +36,40 @@ def card(attempt: Attempt) -> dict:
         "number": attempt.number,
         "name": name,
         "modality": scan.suffix or "scan",
-        "views": views_of(attempt),
-        "removed": removed_views(attempt),
+        "views": views_of(attempt, rights),
+        "removed": removed_views(attempt, rights),
     }
 
 
-def full(attempt: Attempt, user) -> dict:
+def full(attempt: Attempt, user, rights: originals.Rights = originals.NONE) -> dict:
     """Everything the visual QC page shows of one attempt."""
-    return card(attempt) | {
+    return card(attempt, rights) | {
         "scan": attempt.scan_id,
         "status": attempt.state.label,
         "minimum_ms": attempt.dataset.min_exposure_ms if attempt.state is Status.VERIFY else 0,
         **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),
-        "earlier": [earlier(other) for other in others(attempt)],
-        "slices": slices(attempt),
-        "volumes": volumes(attempt),
+        "earlier": [earlier(other, rights) for other in others(attempt)],
+        "slices": slices(attempt, rights),
+        "volumes": volumes(attempt, rights),
         "opinion": opinion(attempt) if opinion_is_open(user, attempt) else None,
     }
 
 
-def sealed(attempt: Attempt) -> dict:
+def sealed(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
     """A practice case before the answer: the pictures, and nothing that says what was found in them."""
-    return card(attempt) | {"number": None, "slices": slices(attempt), "volumes": volumes(attempt)}
+    shown = {"slices": slices(attempt, rights), "volumes": volumes(attempt, rights)}
+    return card(attempt, rights) | {"number": None} | shown
 
 
-def unsealed(attempt: Attempt) -> dict:
+def unsealed(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
     """What a practice case keeps back until it is answered."""
     return {
         **run_of(attempt),
         "measurements": measurements(attempt),
         "problems": list(attempt.problems),
-        "earlier": [earlier(other) for other in others(attempt)],
+        "earlier": [earlier(other, rights) for other in others(attempt)],
         "opinion": opinion(attempt),
     }
 
@@ -84,27 +86,32 @@ def run_of(attempt: Attempt) -> dict:
     return {"number": attempt.number, "engine": attempt.engine, "plan": attempt.plan or "as received"}
 
 
-def earlier(attempt: Attempt) -> dict:
+def earlier(attempt: Attempt, rights: originals.Rights) -> dict:
     """An earlier attempt: how it was made, how it ended, and every view of it."""
     verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
     return run_of(attempt) | {
         "class": verdict.klass if verdict else "",
         "letter": LETTERS[verdict.klass] if verdict else "",
         "words": CLASS_LABELS[verdict.klass] if verdict else attempt.state.label,
-        "views": views_of(attempt),
+        "views": views_of(attempt, rights),
     }
 
 
-def slices(attempt: Attempt) -> dict:
-    """Where the page finds slices; {plane} and {layer} are filled in there."""
+def slices(attempt: Attempt, rights: originals.Rights) -> dict:
+    """Where the page finds slices; {plane} and {layer} are filled in there. `closed` says why there is no original."""
     if not attempt.output_path:
-        return {"layers": [], "base": ""}
-    return {"layers": layers_of(attempt), "base": f"/slices/{attempt.pk}/{token(attempt)}/"}
+        return {"layers": [], "closed": "", "base": ""}
+    layers = layers_of(attempt)
+    closed = "" if rights.sees or layers == ["after"] else originals.CLOSED
+    layers = ["after"] if closed else layers
+    return {"layers": layers, "closed": closed, "base": f"/slices/{attempt.pk}/{token(attempt)}/"}
 
 
-def volumes(attempt: Attempt) -> dict[str, str]:
-    """Addresses of the volumes for the 3-D viewer, by layer."""
-    paths = {"after": attempt.output_path, "before": attempt.scan.original_path}
+def volumes(attempt: Attempt, rights: originals.Rights) -> dict[str, str]:
+    """Addresses of the volumes by layer: the result for the 3-D viewer, the original for whoever may download it."""
+    paths = {"after": attempt.output_path}
+    if rights.downloads:
+        paths["before"] = attempt.scan.original_path
     base = f"/volumes/{attempt.pk}/{token(attempt)}"
     return {layer: f"{base}/{layer}/{volume_name(path)}" for layer, path in paths.items() if path}
 

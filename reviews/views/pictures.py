@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from inference.volumes import VolumeError
-from reviews import sprites
+from reviews import actions, originals, sprites
 from reviews.models import Attempt, Dataset, Verdict
 from reviews.views.access import (
     get_attempt,
@@ -38,7 +39,6 @@ VIEW_LABELS = {
     "coronal_front": "Coronal, frontal",
     "coronal_temporal": "Coronal, temporal",
 }
-REMOVED = "removed_"
 SALIENCY = "saliency"
 SMALL = "-thumb"
 MOST_SHEAF_ITEMS = 48
@@ -56,8 +56,11 @@ def picture_url(attempt: Attempt, view: str, *, small: bool = False) -> str:
     return reverse("picture", args=[attempt.pk, token(attempt), view + (SMALL if small else "")])
 
 
-def views_of(attempt: Attempt) -> list[dict]:
-    """The views a reviewer steps through, in order: {name, label, url, small}."""
+def views_of(attempt: Attempt, rights: originals.Rights = originals.NONE) -> list[dict]:
+    """The views a reviewer steps through, in order: {name, label, url, small, original}.
+
+    One that shows the original is there for whom that is open to, and `original` tells the page not to fetch it ahead.
+    """
     present = set(attempt.view_names)
     return [
         {
@@ -65,16 +68,25 @@ def views_of(attempt: Attempt) -> list[dict]:
             "label": label,
             "url": picture_url(attempt, name),
             "small": picture_url(attempt, name, small=True),
+            "original": originals.shown_in(attempt, name),
         }
         for name, label in VIEW_LABELS.items()
-        if name in present
+        if name in present and (rights.sees or not originals.shown_in(attempt, name))
     ]
 
 
-def removed_views(attempt: Attempt) -> dict[str, str]:
-    """Views with a ghost of what was removed: plain name -> address."""
-    names = [name for name in attempt.view_names if name.startswith(REMOVED)]
-    return {name.removeprefix(REMOVED): picture_url(attempt, name) for name in names}
+def removed_views(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict[str, str]:
+    """Views that show what was removed, for whom originals are open to: plain name -> address."""
+    names = [name for name in attempt.view_names if rights.sees and name.startswith(originals.REMOVED)]
+    return {name.removeprefix(originals.REMOVED): picture_url(attempt, name) for name in names}
+
+
+def look(user, attempt: Attempt, what: str, *, download: bool = False) -> None:
+    """Called before something of an original is sent: into the log, or 403."""
+    try:
+        actions.look_at_original(actor=user, attempt=attempt, what=what, download=download)
+    except actions.NotAllowed as error:
+        raise PermissionDenied(str(error)) from error
 
 
 def opinion_is_open(user, attempt: Attempt) -> bool:
@@ -96,7 +108,10 @@ def picture(request: HttpRequest, pk: int, version: str, view: str) -> HttpRespo
         raise Http404("There is no such picture of this attempt.")
     if view.startswith(SALIENCY) and not opinion_is_open(request.user, attempt):
         raise Http404("The model's opinion is shown after the first judgement.")
-    return send(path_of(attempt, name), "image/webp")
+    sent = send(path_of(attempt, name), "image/webp", keep=not originals.shown_in(attempt, view))
+    if originals.shown_in(attempt, view):
+        look(request.user, attempt, view)
+    return sent
 
 
 @json_view
@@ -104,6 +119,7 @@ def sheaf(request: HttpRequest, body: dict) -> HttpResponse:
     """Many pictures in one answer: 4 bytes of length, an index in JSON, then the WebP files one after the other.
 
     A picture that is missing or not for this person is left out; the page then asks for it alone and is told why.
+    So is what shows an original: it is sent when it is shown, never ahead.
     """
     wanted = body.get("wanted")
     if not isinstance(wanted, list) or not 0 < len(wanted) <= MOST_SHEAF_ITEMS:
@@ -128,7 +144,7 @@ def contents_of(attempt: Attempt, names: object) -> Iterator[tuple[str, bytes]]:
     """The files of the named views that are there."""
     for name in names[:MOST_SHEAF_VIEWS] if isinstance(names, list) else ():
         view = str(name).removesuffix(SMALL)
-        if view not in attempt.view_names or view.startswith(SALIENCY):
+        if view not in attempt.view_names or view.startswith(SALIENCY) or originals.shown_in(attempt, view):
             continue
         try:
             yield name, path_of(attempt, str(name)).read_bytes()
@@ -150,6 +166,8 @@ def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) 
     attempt = get_attempt(request.user, pk)
     if version != token(attempt) or plane not in sprites.PLANES or layer not in layers_of(attempt):
         raise Http404("There are no such slices of this attempt.")
+    if layer in originals.LAYERS:
+        require_sight(request.user, attempt)
     name = f"{pk}-{version}-{plane}-{layer}.webp"
     try:
         sheet = sprites.sheet(
@@ -161,8 +179,10 @@ def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) 
         )
     except (VolumeError, OSError) as error:
         return HttpResponse(f"The slices could not be made: {error}", status=422, content_type="text/plain")
-    response = send(sheet.path, "image/webp")
+    response = send(sheet.path, "image/webp", keep=layer not in originals.LAYERS)
     response["X-Tiles"] = sheet.header
+    if layer in originals.LAYERS:
+        look(request.user, attempt, f"{plane}-{layer}")
     return response
 
 
@@ -176,12 +196,21 @@ def volume(request: HttpRequest, pk: int, version: str, layer: str, name: str) -
     path = attempt.output_path if layer == "after" else attempt.scan.original_path
     if not path or name != volume_name(path):
         raise Http404("There is no such volume.")
-    return send(Path(path), "application/octet-stream")
+    sent = send(Path(path), "application/octet-stream", keep=layer == "after")
+    if layer == "before":
+        look(request.user, attempt, "volume", download=True)
+    return sent
+
+
+def require_sight(user, attempt: Attempt) -> None:
+    """403 for whom the originals of the dataset are not open to, before any work is done for them."""
+    if not originals.rights_of(user, attempt.dataset_id).sees:
+        raise PermissionDenied(originals.CLOSED)
 
 
 def layers_of(attempt: Attempt) -> list[str]:
-    """Which slices can be shown: the result, and with an original also before and removed."""
-    return ["after", "before", "removed"] if attempt.scan.original_path else ["after"]
+    """Which slices there are: the result, and with an original also before and removed."""
+    return ["after", *originals.LAYERS] if attempt.scan.original_path else ["after"]
 
 
 def volume_name(path: str) -> str:
@@ -189,13 +218,13 @@ def volume_name(path: str) -> str:
     return "volume.nii.gz" if path.endswith(".gz") else "volume" + Path(path).suffix
 
 
-def send(path: Path, content_type: str) -> FileResponse:
-    """A file for this person's browser alone; its address changes when its content does."""
+def send(path: Path, content_type: str, *, keep: bool = True) -> FileResponse:
+    """A file for this person's browser alone; what may be kept has an address that changes with its content."""
     try:
         response = FileResponse(path.open("rb"), content_type=content_type)
     except OSError:
         raise Http404(f"The file is missing: {path.name}") from None
-    response["Cache-Control"] = f"private, max-age={YEAR}, immutable"
+    response["Cache-Control"] = f"private, max-age={YEAR}, immutable" if keep else "private, no-store"
     response["Vary"] = "Cookie"
     response["X-Content-Type-Options"] = "nosniff"
     return response

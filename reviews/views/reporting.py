@@ -10,8 +10,8 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from reviews import audit, export, reports
-from reviews.models import AuditEvent, AuditHead, Dataset, Membership
+from reviews import audit, export, originals, reports
+from reviews.models import AccessLog, AuditEvent, AuditHead, Dataset, Membership
 from reviews.plausible import whole_number
 from reviews.views.access import get_audited, get_dataset, login_required
 
@@ -90,11 +90,32 @@ def of_their_datasets(audited: QuerySet[Dataset]) -> Q:
 
 
 @login_required
+@require_GET
+def looks(request: HttpRequest, slug: str) -> HttpResponse:
+    """Who looked at which original of a dataset, newest first, and who may."""
+    dataset = get_audited(request.user, slug)
+    rows = AccessLog.objects.filter(dataset=dataset).select_related("user", "attempt__scan").order_by("-pk")
+    before = whole_number(request.GET.get("before", ""))
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    rows = list(rows[: TRAIL_PAGE + 1])
+    context = {
+        "section": "reports",
+        "dataset": dataset,
+        "looks": rows[:TRAIL_PAGE],
+        "more": rows[TRAIL_PAGE - 1].pk if len(rows) > TRAIL_PAGE else None,
+        "allowed": dataset.memberships.filter(sees_originals=True).select_related("user"),
+        "sealed": originals.last_sealed(dataset.pk),
+    }
+    return render(request, "reviews/looks.html", context)
+
+
+@login_required
 @require_POST
 def check_trail(request: HttpRequest) -> HttpResponse:
     """Go through the whole chain now."""
     audited_by(request.user)
-    found = audit.problems()
+    found = audit.problems() + originals.problems()
     for problem in found[:20]:
         messages.error(request, f"The audit trail is broken: {problem}")
     if not found:

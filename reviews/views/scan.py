@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from inference.plans import LADDERS, STANDARD
-from reviews import actions, audit
+from reviews import actions, audit, originals
 from reviews.forms import KnownForm
 from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Mode, Referral, Scan
 from reviews.states import Status
@@ -28,9 +28,12 @@ def life(request: HttpRequest, pk: int) -> HttpResponse:
         attempt.scan = scan
     here = Dataset.objects.filter(pk=scan.dataset_id)
     manages, freely = here.managed_by(request.user).exists(), here.seen_freely_by(request.user).exists()
+    rights = originals.rights_of(request.user, scan.dataset_id)
     context = {
         "section": "scans",
         "scan": scan,
+        "rights": rights,
+        "original": items.volumes(attempts[0], rights).get("before") if attempts else "",
         "columns": [
             column(attempt, before, request.user, freely) for before, attempt in with_previous(attempts)
         ],
@@ -52,7 +55,7 @@ def with_previous(attempts: list[Attempt]) -> list[tuple[Attempt | None, Attempt
 
 def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict:
     """One attempt as the page shows it; `freely` for who never judges here: answers to known cases too."""
-    views = views_of(attempt)
+    views = views_of(attempt)  # none of an original: this page is for looking things up
     verdicts = attempt.verdicts.all() if freely else attempt.verdicts.filter(gold=False)
     return {
         "attempt": attempt,

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST
 
-from reviews import actions
+from reviews import actions, originals
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS
 from reviews.plausible import whole_number
@@ -29,9 +29,9 @@ def take(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
         found = actions.lease_batch(
             actor=request.user, dataset=dataset, mode=mode, count=count, exclude=exclude
         )
-    return JsonResponse(
-        {"items": [shown(attempt, mode, request.user) for attempt in found], "left": left(dataset, mode)}
-    )
+    rights = originals.rights_of(request.user, dataset.pk)
+    shown_items = [shown(attempt, mode, request.user, rights) for attempt in found]
+    return JsonResponse({"items": shown_items, "left": left(dataset, mode)})
 
 
 @json_view
@@ -39,16 +39,16 @@ def take_one(request: HttpRequest, body: dict, pk: int) -> JsonResponse:
     """Lease one chosen attempt for visual QC."""
     attempt = get_attempt(request.user, pk)
     actions.lease_one(actor=request.user, attempt_id=attempt.pk)
-    return JsonResponse(
-        {"items": [items.full(attempt, request.user)], "left": left(attempt.dataset, Mode.VISUAL)}
-    )
+    rights = originals.rights_of(request.user, attempt.dataset_id)
+    item = items.full(attempt, request.user, rights)
+    return JsonResponse({"items": [item], "left": left(attempt.dataset, Mode.VISUAL)})
 
 
-def shown(attempt: Attempt, mode: str, user) -> dict:
+def shown(attempt: Attempt, mode: str, user, rights: originals.Rights) -> dict:
     """One item as its page needs it."""
     if mode == Mode.PRACTICE:
-        return items.sealed(attempt)
-    return items.card(attempt) if mode == Mode.VERIFY else items.full(attempt, user)
+        return items.sealed(attempt, rights)
+    return items.card(attempt, rights) if mode == Mode.VERIFY else items.full(attempt, user, rights)
 
 
 def left(dataset: Dataset, mode: str) -> int:
@@ -102,6 +102,7 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
     """Take back what the last key press decided, as far as nothing has followed from it."""
     dataset = get_judged(request.user, slug, mode)
     undone, refusals = [], []
+    rights = originals.rights_of(request.user, dataset.pk)
     for verdict in last_press(request.user, dataset, mode):
         try:
             actions.undo_verdict(actor=request.user, verdict_id=verdict.pk, nonce=f"undo-{verdict.pk}")
@@ -109,7 +110,7 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
             refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
             continue
         attempt = get_attempt(request.user, verdict.attempt_id)
-        item = shown(attempt, mode, request.user)
+        item = shown(attempt, mode, request.user, rights)
         undone.append({"item": item, "mark": verdict.klass or "unsure"})
     return JsonResponse(
         {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
@@ -168,6 +169,6 @@ def practise(request: HttpRequest, body: dict) -> JsonResponse:
             "truth": truth,
             "words": CLASS_LABELS[truth],
             "explanation": attempt.gold.explanation,
-            **items.unsealed(attempt),
+            **items.unsealed(attempt, originals.rights_of(request.user, attempt.dataset_id)),
         }
     )

@@ -8,9 +8,21 @@ export function picture(view, name, width, url = view.url) {
   image.decoding = "async";
   image.draggable = false;
   image.alt = `${name}: ${view.label}`;
+  if (view.original) {
+    image.dataset.later = url; // it shows an original: to fetch it is to look, so it waits for `reveal`
+    return image;
+  }
   image.src = url;
   image.decode().catch(() => {}); // ready to be painted before its page is shown; the card itself reports a failure
   return image;
+}
+
+/** Fetch what was not fetched ahead, now that it is on screen. */
+export function reveal(box, which = "") {
+  for (const image of box.querySelectorAll(`img[data-later]${which}`)) {
+    image.src = image.dataset.later;
+    delete image.dataset.later;
+  }
 }
 
 export function viewNamed(item, name) {
@@ -20,7 +32,7 @@ export function viewNamed(item, name) {
 export function cardViews(item) {
   const front = viewNamed(item, "front") || item.views[0];
   const rest = GRID_VIEWS.map((name, at) => viewNamed(item, name) || viewNamed(item, FALLBACK[at]));
-  return { front, below: rest.filter(Boolean) };
+  return { front, below: rest.filter((view) => view && !view.original) };
 }
 
 export function fill(element, selector, text) {

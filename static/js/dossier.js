@@ -1,6 +1,6 @@
 // The right side and the projections of one attempt, built before it is shown so that showing it is instant.
 import { beside, hasEarlier, tellingView } from "./attempts.js";
-import { picture, viewNamed } from "./cards.js";
+import { picture, reveal, viewNamed } from "./cards.js";
 
 function node(tag, { text = "", name = "", ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
@@ -27,7 +27,7 @@ export function lacking(box) {
 function projection(item, view, index, onOpen) {
   const button = node("button", { type: "button" }, picture(view, item.name, 576));
   const ghost = item.removed[view.name];
-  if (ghost) button.append(ghostPicture(item, view, ghost));
+  if (ghost) button.append(ghostPicture(item, { ...view, original: true }, ghost));
   button.addEventListener("click", () => onOpen(index));
   const caption = index < 9 ? `${index + 1} ${view.label}` : view.label;
   return node("figure", {}, button, node("figcaption", { text: caption }));
@@ -38,6 +38,12 @@ function ghostPicture(item, view, url) {
   image.alt = `${view.label}, with what was removed as a ghost`;
   image.className = "ghost";
   return image;
+}
+
+/** The pictures as they are, or with what was removed over them; originals are fetched here and never before. */
+export function showPictures(box, ghosts) {
+  box.classList.toggle("ghosts", ghosts);
+  reveal(box, ghosts ? "" : ":not(.ghost)");
 }
 
 export function showMeasurements(list, none, item) {

@@ -5,6 +5,11 @@ import { keyName } from "./keys.js";
 
 const LONG_MS = 400;
 
+/** The pictures, fetched; one that shows an original is fetched only when it is shown. */
+function fetched(views) {
+  return views.filter((view) => !view.original).map((view) => Object.assign(new Image(), { src: view.url }));
+}
+
 export class Enlarger {
   /** `keys` are those that enlarge, `besideKeys` those that set every attempt side by side. */
   constructor(dialog, keys = [], besideKeys = []) {
@@ -17,6 +22,7 @@ export class Enlarger {
     this.besideKey.querySelector("kbd").textContent = besideKeys[0]?.toUpperCase() ?? "";
     this.besideKey.addEventListener("click", () => this.compare());
     this.all = false; // whether every attempt is shown; kept from scan to scan
+    this.ghosts = false; // whether what was removed is shown, for those who may see it
     this.onView = () => {};
     this.item = null;
     this.at = 0;
@@ -48,7 +54,7 @@ export class Enlarger {
     this.at = Math.max(0, Math.min(at, item.views.length - 1));
     const view = item.views[this.at];
     if (!view) return;
-    this.image.src = view.url;
+    this.image.src = (this.ghosts && item.removed[view.name]) || view.url;
     this.image.alt = `${item.name}: ${view.label}`;
     this.title.textContent = `${item.name} · ${view.label}`;
     [...this.tabs.children].forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === this.at)));
@@ -87,7 +93,7 @@ export class Enlarger {
     if (this.fetched === this.item) return;
     this.fetched = this.item;
     const views = this.item.earlier.flatMap((attempt) => attempt.views);
-    this.before = views.map((view) => Object.assign(new Image(), { src: view.url })); // kept, like `ahead`
+    this.before = fetched(views); // kept, like `ahead`
   }
 
   #list(item) {
@@ -99,7 +105,7 @@ export class Enlarger {
       return button;
     });
     this.tabs.replaceChildren(...buttons);
-    this.ahead = item.views.map((view) => Object.assign(new Image(), { src: view.url })); // kept, so that stepping does not wait
+    this.ahead = fetched(item.views); // kept, so that stepping does not wait
   }
 
   step(by) {

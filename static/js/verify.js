@@ -106,7 +106,6 @@ function show(next) {
   layout(page);
   state(cards.length ? "work" : "empty");
   cards.forEach((element) => showMark(element, element.mark, MARKS));
-  if (ghosts) cards.forEach((element) => showFront(element, element.item.removed.front));
   exposure.watch(cards);
   select(0);
   tick();
@@ -123,6 +122,7 @@ function select(index, focus = true) {
   cards.forEach((element, at) => {
     element.tabIndex = at === current ? 0 : -1;
     element.toggleAttribute("data-current", at === current);
+    if (ghosts) showFront(element, ghostOf(element));
   });
   if (focus) cards[current].focus({ preventScroll: false });
 }
@@ -230,11 +230,18 @@ function enlarge(at = 0) {
   else if (cards[current]) enlarger.show(cards[current].item, at);
 }
 
-/** Cards with an original at hand show a ghost of what was removed. */
+/** The current card shows a ghost of what was removed, if this person may see originals; one head, not the page. */
 function ghost() {
-  ghosts = !ghosts;
+  if (config.closed) return desk.say(config.closed);
+  ghosts = enlarger.ghosts = !ghosts;
   document.querySelector(".ghost-key").setAttribute("aria-pressed", String(ghosts));
-  cards.forEach((element) => showFront(element, ghosts ? element.item.removed.front : ""));
+  cards.forEach((element) => showFront(element, ghostOf(element)));
+  if (enlarger.open) enlarger.compare(enlarger.all);
+  return undefined;
+}
+
+function ghostOf(element) {
+  return ghosts && element === cards[current] ? element.item.removed.front : "";
 }
 
 /** Another picture in the large place of a card; '' shows the front again. */
@@ -249,7 +256,7 @@ function showFront(element, url) {
 function hover(event) {
   const element = event.target.closest?.(".card");
   const at = event.target.closest?.(".below img") ? [...event.target.parentElement.children].indexOf(event.target) : -1;
-  if (element && event.pointerType === "mouse") showFront(element, at < 0 ? (ghosts ? element.item.removed.front : "") : cardViews(element.item).below[at].url);
+  if (element && event.pointerType === "mouse") showFront(element, at < 0 ? ghostOf(element) : cardViews(element.item).below[at].url);
 }
 
 const actions = {

@@ -1,7 +1,7 @@
 // Visual QC and practice: one scan, every view, one key decides and shows the next.
 import { hasEarlier, tellingView } from "./attempts.js";
 import { Desk, readConfig } from "./desk.js";
-import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showProblems } from "./dossier.js";
+import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showPictures, showProblems } from "./dossier.js";
 import { Enlarger } from "./enlarge.js";
 import { fit } from "./fit.js";
 import { setUpHelp } from "./help.js";
@@ -144,7 +144,8 @@ function showGhosts() {
   const button = document.querySelector(".ghost-key");
   button.hidden = !possible;
   button.setAttribute("aria-pressed", String(ghosts));
-  item?.projections.classList.toggle("ghosts", ghosts && possible);
+  enlarger.ghosts = ghosts;
+  if (item) showPictures(item.projections, ghosts && possible);
 }
 
 /** Slices, before/after or 3-D in the middle. */
@@ -175,12 +176,11 @@ async function showSlices(plane = slices.plane) {
   await slices.show(item.slices, layer, plane);
   if (item !== shown || !slices.loaded) return;
   if (tab === "compare") byId("stage-words").textContent = compareWords(comparing);
-  if (comparing) sheet(`${item.slices.base}${plane}-${before ? "removed" : "before"}.webp`).catch(() => {});
-  else prefetchNextSlices(plane);
+  if (!comparing) prefetchNextSlices(plane);
 }
 
 function compareWords(comparing) {
-  if (!comparing) return "There is no original at hand to compare with.";
+  if (!comparing) return item.slices.closed || "There is no original at hand to compare with.";
   return before ? "Before defacing" : "Removed voxels in red";
 }
 
@@ -316,6 +316,8 @@ const actions = {
   ghost: () => {
     ghosts = !ghosts;
     if (item) showGhosts();
+    if (item?.slices.closed) desk.say(item.slices.closed);
+    if (enlarger.open) enlarger.compare(enlarger.all);
   },
   help: setUpHelp(),
 };

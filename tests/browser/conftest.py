@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from PIL import Image, ImageDraw
 
+from reviews import actions, originals
 from reviews.models import Attempt, Dataset
 from reviews.states import Status
 from reviews.views.pictures import VIEW_LABELS
@@ -26,6 +27,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SIZE = (576, 639)
+REMOVED = [f"removed_{name}" for name in VIEW_LABELS if name == "front" or name.startswith(originals.SLICES)]
 PASSWORD = "a long enough word for tests"
 
 
@@ -56,7 +58,7 @@ def data_dir(settings, tmp_path):
 def painted(tmp_path_factory):
     """One head-like gradient per view, drawn once."""
     folder = tmp_path_factory.mktemp("painted")
-    for name in (*VIEW_LABELS, "removed_front"):
+    for name in (*VIEW_LABELS, *REMOVED):
         image = Image.radial_gradient("L").resize(SIZE).point(lambda value: 230 - value // 2)
         ImageDraw.Draw(image).text((20, 20), name, fill=255)
         image.save(folder / f"{name}.webp", quality=60)
@@ -93,7 +95,7 @@ def with_files(attempt, data_dir, painted, volumes):
     folder = data_dir / "views" / str(attempt.pk)
     folder.parent.mkdir(exist_ok=True)
     folder.symlink_to(painted)
-    names = [*VIEW_LABELS, "removed_front"]
+    names = [*VIEW_LABELS, *REMOVED]
     after, before = volumes / "after.nii.gz", volumes / "before.nii.gz"
     views_dir = f"views/{attempt.pk}"
     Attempt.objects.filter(pk=attempt.pk).update(
@@ -102,6 +104,12 @@ def with_files(attempt, data_dir, painted, volumes):
     type(attempt.scan).objects.filter(pk=attempt.scan_id).update(original_path=str(before))
     attempt.refresh_from_db()
     return attempt
+
+
+@pytest.fixture
+def originals_open(cast, dataset):
+    """The reviewer may see originals."""
+    actions.grant(actor=cast.owner, dataset=dataset, user=cast.reviewer, role="reviewer", sees_originals=True)
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_typing_a_note_fires_no_shortcut(enter, cast, scans):
     assert Verdict.objects.get().note == "pfbmu zx?"
 
 
-def test_slices_slide_through_the_volume_and_blink_to_before(enter, cast, scans):
+def test_slices_slide_through_the_volume_and_blink_to_before(enter, cast, scans, originals_open):
     scans(1, Status.REFER)
     page = enter(cast.reviewer).go("/visual/trial/")
     working(page)

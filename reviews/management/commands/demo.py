@@ -85,8 +85,9 @@ def log_ins(*, renew: bool) -> dict[str, str]:
             made[name] = secrets.token_urlsafe(12)
             user.set_password(made[name])
             user.save()
-        if dataset is None:
+        first = dataset is None
+        if first:
             dataset = actions.create_dataset(actor=user, slug=SLUG, title="Demo study", ears_required=False)
-        elif not Membership.objects.filter(user=user, dataset=dataset).exists():
-            actions.grant(actor=None, dataset=dataset, user=user, role=role)
+        if first or not Membership.objects.filter(user=user, dataset=dataset).exists():
+            actions.grant(actor=None, dataset=dataset, user=user, role=role, sees_originals=True)
     return made

@@ -26,9 +26,19 @@ class Command(BaseCommand):
                 call_command("requeue_stalled", stdout=_Silent())
             except DatabaseError as error:
                 self.stderr.write(f"the database did not answer, trying again: {error}")
+            self.seal_looks()
             self.prune_slices()
             close_old_connections()
             time.sleep(options["every"])
+
+    def seal_looks(self) -> None:
+        """Once an hour: the digest of who looked at originals."""
+        from reviews import actions
+
+        try:
+            actions.seal_looks()
+        except DatabaseError as error:
+            self.stderr.write(f"looks at originals could not be sealed, trying again: {error}")
 
     def prune_slices(self) -> None:
         """Keep the stored slices below their limit; a disk that refuses must not end the upkeep."""

@@ -1,0 +1,95 @@
+"""What shows a head as it was before defacing, who may see it, and whether the log of it is whole.
+
+The one place that knows: every picture, slice and volume that is sent asks here.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reviews.models import AccessLog, Attempt, AuditEvent, Dataset, Membership
+
+REMOVED = "removed_"
+LAYERS = ("before", "removed")
+SLICES = ("sagittal_", "axial_", "coronal_")
+SEALED = "access_logged"
+COLUMNS = ("id", "user", "dataset", "attempt", "what", "how", "at")
+CLOSED = "Originals are shown only to whom an administrator of the dataset gave that right."
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a person may do with the originals of one dataset; nothing until it is said."""
+
+    sees: bool = False
+    downloads: bool = False
+
+
+NONE = Rights()
+
+
+def rights_of(user, dataset_id: int) -> Rights:
+    """By the membership alone: no role brings it, nor being a superuser."""
+    own = Membership.objects.filter(user_id=user.pk, dataset_id=dataset_id)
+    found = own.values_list("sees_originals", "downloads_originals").first()
+    return Rights(*found) if found else NONE
+
+
+def shown_in(attempt: Attempt, view: str) -> bool:
+    """Whether a picture shows anything of the original.
+
+    A picture of slices that was made before the plain one and the one with the removed voxels were two shows both.
+    """
+    if view.startswith(REMOVED):
+        return True
+    apart = REMOVED + view in attempt.view_names
+    return view.startswith(SLICES) and not apart and any(n.startswith(REMOVED) for n in attempt.view_names)
+
+
+def rows(dataset_id: int, after: int = 0, last: int | None = None) -> Iterator[dict]:
+    """The log of one dataset in order, from behind the row `after` (0: from the start) to the row `last`."""
+    found = AccessLog.objects.filter(dataset_id=dataset_id).order_by("pk")
+    if after:
+        found = found.filter(pk__gt=after)
+    if last is not None:
+        found = found.filter(pk__lte=last)
+    return found.values(*COLUMNS).iterator(chunk_size=2000)
+
+
+def line(row: dict) -> str:
+    """A row as it is exported and as its digest is taken."""
+    return json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n"
+
+
+def seal_of(dataset_id: int, after: int, last: int) -> dict:
+    """What the audit trail keeps of the rows behind `after` up to `last`: how many, which, SHA-256 of their lines."""
+    digest, count = hashlib.sha256(), 0
+    for row in rows(dataset_id, after, last):
+        digest.update(line(row).encode())
+        count += 1
+    return {"after": after, "last": last, "count": count, "digest": digest.hexdigest()}
+
+
+def last_sealed(dataset_id: int) -> int:
+    """The row up to which the audit trail knows the log."""
+    seals = AuditEvent.objects.filter(action=SEALED, dataset=dataset_id).order_by("-seq")
+    newest = seals.values_list("after", flat=True).first()
+    return newest["last"] if newest else 0
+
+
+def problems() -> list[str]:
+    """Where the log is not what the audit trail says it was; nothing when it is whole."""
+    ends: dict[int, int] = {}
+    found = []
+    seals = AuditEvent.objects.filter(action=SEALED).order_by("seq")
+    for seq, dataset, seal in seals.values_list("seq", "dataset", "after"):
+        if seal["after"] != ends.get(dataset, 0) or seal_of(dataset, seal["after"], seal["last"]) != seal:
+            found.append(f"event {seq}: the log of looks at originals was changed")
+        ends[dataset] = seal["last"]
+    return found
+
+
+def open_datasets(user) -> set[int]:
+    """Datasets whose originals this person may see."""
+    return set(Dataset.objects.originals_open_to(user).values_list("pk", flat=True))
