@@ -19,6 +19,8 @@ if "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("QC_ALLOWED_HOSTS: name the hosts; '*' would trust any")
 # Folders below which the API takes files by path; none by default.
 INTAKE_ROOTS = environment.words("QC_INTAKE_ROOTS")
+API_CALLS_A_MINUTE = environment.number("QC_API_CALLS_A_MINUTE", 300, low=1, high=1_000_000)  # with one key
+API_KEY_MOST_DAYS = environment.number("QC_API_KEY_MOST_DAYS", 365, low=1, high=3650)
 METRICS_TOKEN = environment.text("QC_METRICS_TOKEN")
 
 INSTALLED_APPS = [

@@ -31,7 +31,7 @@ Id = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class Token(HttpBearer):
-    """Authorization: Bearer TOKEN, as issued to a pipeline's user."""
+    """Authorization: Bearer KEY, as issued to a person whose role has a use for it."""
 
     def authenticate(self, request: HttpRequest, token: str):
         user = actions.user_of_token(token)
@@ -61,6 +61,14 @@ api = NinjaAPI(
     docs_url=None,
     parser=Reader(),
 )
+
+
+@api.exception_handler(actions.TooMany)
+def too_many(request: HttpRequest, error: actions.TooMany):
+    """The key was used too often."""
+    answer = api.create_response(request, {"detail": str(error)}, status=429)
+    answer["Retry-After"] = str(error.seconds)
+    return answer
 
 
 @api.exception_handler(Implausible)
@@ -120,7 +128,16 @@ class Problem(Schema):
     detail: str
 
 
-REFUSALS = {400: Problem, 401: Problem, 403: Problem, 404: Problem, 409: Problem, 413: Problem, 422: Problem}
+REFUSALS = {
+    400: Problem,
+    401: Problem,
+    403: Problem,
+    404: Problem,
+    409: Problem,
+    413: Problem,
+    422: Problem,
+    429: Problem,
+}
 
 
 @api.get("/healthz", auth=None, response={200: dict[str, str]})

@@ -82,11 +82,13 @@ def test_the_verdict_is_told(client, cast, token, make):
 
 def test_rights(client, cast, token, dataset, place, make):
     path, attempt = str(place / "intake" / "sub-1_T1w.nii.gz"), make()
-    assert post(client, token(cast.stranger), dataset="trial", path=path).status_code == 404
-    for person in (cast.reviewer, cast.manager):
-        assert post(client, token(person), dataset="trial", path=path).status_code == 404
     assert post(client, token(cast.auditor), dataset="trial", path=path).status_code == 403
+    elsewhere = actions.create_dataset(actor=cast.stranger, slug="elsewhere")
     stranger = token(cast.stranger)
+    assert post(client, stranger, dataset="trial", path=path).status_code == 404
+    actions.grant(actor=cast.owner, dataset=dataset, user=cast.stranger, role="reviewer")
+    assert post(client, stranger, dataset="trial", path=path).status_code == 404
+    assert post(client, token(cast.pipeline), dataset=elsewhere.slug, path=path).status_code == 404
     for address in (f"scans/{attempt.scan_id}", f"attempts/{attempt.pk}", "datasets/trial/scans"):
         assert client.get(f"/api/v1/{address}", headers=stranger).status_code == 404
     assert Scan.objects.count() == 1
@@ -172,7 +174,8 @@ def test_a_revoked_token_and_a_locked_user_are_out(client, cast, token, dataset)
     actions.revoke_token(actor=cast.pipeline, token=ApiToken.objects.get())
     assert client.get("/api/v1/datasets/trial/scans", headers=headers).status_code == 401
     headers = token(cast.pipeline)
-    type(cast.pipeline).objects.filter(pk=cast.pipeline.pk).update(is_active=False)
+    cast.pipeline.is_active = False
+    cast.pipeline.save()
     assert client.get("/api/v1/datasets/trial/scans", headers=headers).status_code == 401
 
 

@@ -9,6 +9,7 @@ from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
+from reviews.actions.keys import TooMany, issue_token, revoke_token, user_of_token
 from reviews.actions.leases import lease_batch, lease_one, queues_of, release_leases, renew_leases
 from reviews.actions.looking import look_at_original, require_sight, seal_looks
 from reviews.actions.people import (
@@ -16,11 +17,8 @@ from reviews.actions.people import (
     configure_dataset,
     create_dataset,
     grant,
-    issue_token,
     revoke,
-    revoke_token,
     unassign,
-    user_of_token,
 )
 from reviews.actions.pipeline import (
     claim,
@@ -60,6 +58,7 @@ __all__ = [
     "StaleState",
     "Taken",
     "TooEarly",
+    "TooMany",
     "accept_page",
     "activate_thresholds",
     "active_thresholds",

@@ -1,17 +1,14 @@
-"""Datasets, roles, assignments and API tokens."""
-
-import hashlib
-import secrets
+"""Datasets, roles and assignments."""
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils import timezone
 
 from reviews import audit
-from reviews.actions.core import NotAllowed, Refused, require_role
+from reviews.actions.core import Refused, require_role
 from reviews.actions.cutoffs import active_thresholds
+from reviews.actions.keys import end_useless_keys
 from reviews.actions.versions import route_anew
-from reviews.models import ApiToken, Assignment, Attempt, Dataset, Membership, Role
+from reviews.models import Assignment, Attempt, Dataset, Membership, Role
 
 CONFIGURABLE = (
     "title",
@@ -73,6 +70,7 @@ def grant(
 ) -> Membership:
     """Give a person a role in a dataset, in place of an earlier one; who no longer judges loses their leases.
 
+    Whoever has no use for them any more loses the API keys.
     Originals are shown only to whom it says so; who may download them sees them too.
     """
     require_role(actor, dataset.pk, [Role.ADMIN])
@@ -94,12 +92,13 @@ def grant(
         before=before or {"role": None},
         after=rights,
     )
+    end_useless_keys(user.pk, actor=actor)
     return membership
 
 
 @transaction.atomic
 def revoke(*, actor, dataset: Dataset, user) -> None:
-    """Take a person's role away; their leases there end."""
+    """Take a person's role away; their leases there end, and API keys that nothing is left for."""
     require_role(actor, dataset.pk, [Role.ADMIN])
     before = _rights_of(user, dataset)
     if before is None:
@@ -134,42 +133,6 @@ def unassign(*, actor, assignment: Assignment) -> None:
         before=_target(assignment),
     )
     assignment.delete()
-
-
-@transaction.atomic
-def issue_token(*, actor, user, name: str) -> str:
-    """A new API key, returned once and kept as a hash."""
-    if actor is not None and not (actor.is_superuser or actor.pk == user.pk):
-        raise NotAllowed("You may make API keys for yourself only.")
-    raw = secrets.token_urlsafe(32)
-    token = ApiToken.objects.create(user=user, name=name[:64], digest=digest_of(raw))
-    _audit(None, "token_issued", "api_token", token.pk, actor=actor, after={"user": user.pk})
-    return raw
-
-
-@transaction.atomic
-def revoke_token(*, actor, token: ApiToken) -> None:
-    """The key stops working."""
-    if actor is not None and not (actor.is_superuser or actor.pk == token.user_id):
-        raise NotAllowed("This API key is not yours.")
-    if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
-        _audit(None, "token_revoked", "api_token", token.pk, actor=actor, after={"user": token.user_id})
-
-
-def user_of_token(raw: str):
-    """The active user a key belongs to, or None."""
-    token = (
-        ApiToken.objects.select_related("user").filter(digest=digest_of(raw), revoked_at__isnull=True).first()
-    )
-    if token is None or not token.user.is_active:
-        return None
-    ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
-    return token.user
-
-
-def digest_of(raw: str) -> str:
-    """The keys are random and long, so a plain hash is enough to keep them."""
-    return hashlib.sha256(raw.encode()).hexdigest()
 
 
 def _end_leases(user, dataset: Dataset) -> None:

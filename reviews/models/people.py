@@ -1,11 +1,14 @@
 """Datasets, and who may do what with them."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 
 class Mode(models.TextChoices):
@@ -62,6 +65,7 @@ FEEDING = [role.value for role in Role if role.feeds]
 AUDITING = [role.value for role in Role if role.audits]
 LOOKING = [role.value for role in Role if role.only_looks]
 CALLING = [role.value for role in Role if role.calls]
+ENDING = timedelta(days=14)
 SITE_PERMISSIONS = ("reviews.add_dataset", "reviews.add_thresholdset", "reviews.change_modelversion")
 
 
@@ -210,15 +214,38 @@ class Assignment(models.Model):
         return f"{self.dataset_id} {self.mode}"
 
 
+def has_use_for_keys(user) -> bool:
+    """Whether the user may have keys to the API: an active account and a role that calls it, or a superuser's."""
+    if not user.is_active:
+        return False
+    return user.is_superuser or Membership.objects.filter(user_id=user.pk, role__in=CALLING).exists()
+
+
+class ApiTokenQuerySet(models.QuerySet):
+    def working(self) -> "ApiTokenQuerySet":
+        """Neither ended by somebody nor past their time."""
+        return self.filter(revoked_at__isnull=True, expires_at__gt=timezone.now())
+
+
 class ApiToken(models.Model):
-    """A pipeline's key to the API, kept as a hash."""
+    """A person's key to the API for a limited time, kept as a hash, its uses counted by the minute."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=64)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    minute = models.BigIntegerField("minute that the uses were counted in", default=0, editable=False)
+    calls = models.PositiveIntegerField("uses in that minute", default=0, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether a new one should be made now."""
+        return self.expires_at - timezone.now() < ENDING

@@ -32,6 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "section": "home",
         "rows": rows,
         "day": reports.my_day(request.user),
+        "ending": [token for token in request.user.api_tokens.working() if token.ends_soon],
         "alarms": alarms.alarms(request.user, datasets),
         "practice": reports.practice_counts([d for d in datasets if d.pk in mine[Mode.PRACTICE]]),
     }
