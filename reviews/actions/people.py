@@ -106,6 +106,7 @@ def revoke(*, actor, dataset: Dataset, user) -> None:
     Membership.objects.filter(user=user, dataset=dataset).delete()
     _end_leases(user, dataset)
     _audit(dataset, "role_revoked", "user", user.pk, actor=actor, before=before, after=None)
+    end_useless_keys(user.pk, actor=actor)
 
 
 @transaction.atomic
