@@ -207,14 +207,6 @@ async function undo() {
   show(new Page(again));
 }
 
-/** What the server found too early is still lent to this person: it is shown again. */
-function settled(verdict, result) {
-  if (result.code !== "too_early") return;
-  exhausted = false;
-  if (cards.length) ahead();
-  else nextPage();
-}
-
 function lost(ids) {
   const gone = (element) => ids.has(element.item.id);
   const affected = cards.some(gone);
@@ -305,5 +297,4 @@ window.addEventListener("online", () => shell.dataset.state === "error" && nextP
 window.addEventListener("resize", () => layout(page, ...upcoming));
 setInterval(() => desk.showNumbers(topline), 5000);
 desk.onLost = lost;
-desk.onSettled = settled;
 nextPage();

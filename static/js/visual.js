@@ -258,7 +258,6 @@ async function undo() {
 
 function settled(verdict, result) {
   const scan = scanOf.get(verdict.attempt);
-  if (result.code === "too_early" && !item) next(); // still lent to this person
   if (result.ok && scan) showLast(byId("last"), verdict, config.marks, result.opinion, scan);
 }
 

@@ -2,7 +2,6 @@
 
 import re
 
-from django.utils import timezone
 from playwright.sync_api import expect
 
 from reviews import actions
@@ -111,23 +110,6 @@ def test_a_page_taken_back_is_looked_at_anew(enter, cast, scans, exposure):
     eventually(page, lambda: statuses(made), [Status.PASSED] * 3)
     assert Verdict.objects.standing().count() == 3
     assert Verdict.objects.filter(kind="decision", exposure_ms__gte=500).count() == 6
-
-
-def test_what_the_server_finds_too_early_comes_again(enter, cast, scans, exposure):
-    """As when another window of the same person has used the time."""
-    made = scans(2)
-    exposure(1.5)
-    page = enter(cast.reviewer).go("/verify/trial/")
-    cards_ready(page, 2)
-    Lease.objects.update(granted_at=timezone.now())
-    press(page, "Enter")
-    expect(page.locator("#status")).to_contain_text("Look a little longer")
-    expect(page.locator(".card")).not_to_have_count(0)
-    cards_ready(page)
-    for _ in range(10):  # on a slow machine they may come again one by one
-        press(page, "Enter")
-        page.wait_for_timeout(800)
-    assert statuses(made) == [Status.PASSED] * 2
 
 
 def test_time_in_a_hidden_tab_is_no_exposure(enter, cast, scans, exposure):
