@@ -125,6 +125,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not HASHED_STATIC
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20  # the most that any address but the next takes
+FILE_UPLOAD_TEMP_DIR = environment.folder("QC_INCOMING", DATA_DIR / "incoming")  # /tmp may be memory
 UPLOAD_ADDRESS = "/api/v1/scans/upload"
 MOST_UPLOAD_BYTES = environment.number("QC_MAX_UPLOAD_MB", 512, low=1, high=4096) << 20
 

@@ -1,9 +1,6 @@
 """The pipelines' interface: hand in a scan, ask what became of it. Every call but health needs a token."""
 
-import hashlib
-import re
-import tempfile
-from contextlib import suppress
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -12,22 +9,22 @@ from django.db import connection
 from django.http import HttpRequest
 from django.urls import path
 from ninja import File, Form, NinjaAPI, Schema, Status
+from ninja.decorators import decorate_view
 from ninja.errors import HttpError
 from ninja.files import UploadedFile
 from ninja.parser import Parser
 from ninja.security import HttpBearer
 from pydantic import Field
 
-from inference.volumes import VolumeError, read_volume
-from reviews import actions, ingest
-from reviews.bids import split_extension
-from reviews.models import Attempt, Dataset, Scan, Verdict
+from reviews import actions, handing_in
+from reviews.models import Attempt, Dataset, Intake, Scan, Verdict
 from reviews.models.people import FEEDING
 from reviews.plausible import LARGEST, Implausible, read_json, require_text
 
-MOST_UPLOAD_BYTES = 512 << 20
+OUTSIDE = "The path is not a file below an intake folder of this server (QC_INTAKE_ROOTS)."
 
 Id = Annotated[int, Field(ge=0, le=LARGEST)]
+Slug = Annotated[str, Field(max_length=64)]
 
 
 class Token(HttpBearer):
@@ -35,9 +32,30 @@ class Token(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str):
         user = actions.user_of_token(token)
-        if user is not None:
-            request.user = user
+        if user is None:
+            return None
+        request.user = user
+        if request.path_info == settings.UPLOAD_ADDRESS:  # before anything of the body is read
+            request.turn = handing_in.Turn(user.pk)
+            if request.turn.held is None:
+                raise HttpError(
+                    429, "Another upload of yours, or too many of others, goes on. Try again after it."
+                )
         return user
+
+
+def one_at_a_time(view):
+    """The turn that was given with the key ends with the answer."""
+
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, *args, **kwargs):
+        try:
+            return view(request, *args, **kwargs)
+        finally:
+            if hasattr(request, "turn"):
+                request.turn.end()
+
+    return wrapped
 
 
 class Reader(Parser):
@@ -115,11 +133,20 @@ class ScanOut(Schema):
     attempts: list[AttemptOut]
 
 
-class TakenOut(Schema):
-    """`outcome`: new, known, repaired or another attempt."""
+class IntakeOut(Schema):
+    """A file that was handed in: `state` waiting, taken, known or refused (with its reason).
 
+    `outcome`: new, known, repaired, another attempt or failed; empty while it waits to be read.
+    """
+
+    id: int
+    state: str
     outcome: str
-    scan: ScanOut
+    reason: str
+    file: str
+    sha256: str
+    status_url: str
+    scan: ScanOut | None
 
 
 class Problem(Schema):
@@ -148,33 +175,39 @@ def healthz(request: HttpRequest) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@api.post("/scans", response={200: TakenOut, 201: TakenOut, **REFUSALS})
+@api.post("/scans", response={200: IntakeOut, 202: IntakeOut, **REFUSALS})
 def take_path(request: HttpRequest, body: ScanIn):
-    """Take in a file below an intake folder."""
+    """Hand in a file below an intake folder. It is read in the background: ask for the outcome by its id."""
     dataset = dataset_to_feed(request.user, body.dataset)
-    found = allowed(body.path)
-    original = allowed(body.original_path) if body.original_path else None
-    return taken(
-        dataset, candidate(found, original, defaced=body.defaced or original is not None), request.user
-    )
+    found = handing_in.allowed(body.path)
+    original = handing_in.allowed(body.original_path) if body.original_path else None
+    if found is None or (body.original_path and original is None):
+        raise HttpError(422, OUTSIDE)
+    return handed_in(request, dataset, found, original, body.defaced or original is not None)
 
 
-@api.post("/scans/upload", response={200: TakenOut, 201: TakenOut, **REFUSALS})
+@api.post("/scans/upload", response={200: IntakeOut, 202: IntakeOut, **REFUSALS})
+@decorate_view(one_at_a_time)
 def take_upload(
-    request: HttpRequest, dataset: Form[str], file: File[UploadedFile], defaced: Form[bool] = False
+    request: HttpRequest, dataset: Form[Slug], file: File[UploadedFile], defaced: Form[bool] = False
 ):
-    """Take in an uploaded volume; a file that is not one is refused and not kept."""
+    """Hand in a volume. It is read in the background: ask for the outcome by its id; the same bytes have one id."""
     target = dataset_to_feed(request.user, dataset)
-    if file.size is None or file.size > MOST_UPLOAD_BYTES:
-        raise HttpError(413, f"A file may have at most {MOST_UPLOAD_BYTES >> 20} MiB.")
-    kept, new = keep(file, settings.DATA_DIR / "uploads" / target.slug)
     try:
-        require_volume(kept)
-    except BaseException:
-        if new:
-            discard(kept)
-        raise
-    return taken(target, candidate(kept, None, defaced=defaced), request.user)
+        kept, sha256 = handing_in.keep(file, settings.DATA_DIR / "uploads" / target.slug)
+    except ValueError as error:
+        raise HttpError(422, str(error)) from error
+    return handed_in(request, target, kept, None, defaced, sha256)
+
+
+@api.get("/intakes/{intake_id}", response={200: IntakeOut, **REFUSALS})
+def get_intake(request: HttpRequest, intake_id: Id):
+    """What became of a file that this key's user handed in."""
+    mine = Intake.objects.filter(dataset__in=Dataset.objects.visible_to(request.user), user=request.user)
+    intake = mine.select_related("scan__dataset").filter(pk=intake_id).first()
+    if intake is None:
+        raise HttpError(404, "There is no such intake.")
+    return intake_described(intake)
 
 
 @api.get("/scans/{scan_id}", response={200: ScanOut, **REFUSALS})
@@ -220,88 +253,28 @@ def dataset_to_feed(user, slug: str) -> Dataset:
     return dataset
 
 
-def allowed(text: str) -> Path:
-    """A regular file below an intake folder, links resolved; anything else is not told apart."""
-    refused = HttpError(
-        422, "The path is not a file below an intake folder of this server (QC_INTAKE_ROOTS)."
+def handed_in(request: HttpRequest, dataset: Dataset, found: Path, original, defaced: bool, sha256: str = ""):
+    """Note it for the job that reads it."""
+    intake, new = actions.hand_in(
+        actor=request.user, dataset=dataset, path=found, original=original, defaced=defaced, sha256=sha256
     )
-    try:
-        found = Path(text).resolve(strict=True)
-    except (OSError, RuntimeError, ValueError):
-        raise refused from None
-    roots = [Path(root).resolve() for root in settings.INTAKE_ROOTS]
-    if not found.is_file() or not any(found.is_relative_to(root) for root in roots):
-        raise refused
-    return found
+    if sha256 and str(found) != intake.path:
+        handing_in.discard(found)  # the same bytes are there under their first name
+    return Status(202 if new else 200, intake_described(intake))
 
 
-def keep(file: UploadedFile, folder: Path) -> tuple[Path, bool]:
-    """The upload below `folder`, named by its content; its own name is cleaned. Says whether it is new."""
-    name = clean(file.name or "")
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as out:
-        for chunk in file.chunks():
-            digest.update(chunk)
-            out.write(chunk)
-    temporary, target = Path(out.name), folder / digest.hexdigest() / name
-    try:
-        if target.exists():
-            return target, False
-        target.parent.mkdir(exist_ok=True)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target, True
-
-
-def require_volume(kept: Path) -> None:
-    """Refuse an upload that cannot be read as a volume."""
-    try:
-        read_volume(kept)
-    except VolumeError as error:
-        raise HttpError(422, f"{kept.name}: {error.reason}") from error
-
-
-def discard(kept: Path) -> None:
-    """Remove one upload; the same content kept under another name may be a scan's only original."""
-    kept.unlink(missing_ok=True)
-    with suppress(OSError):
-        kept.parent.rmdir()
-
-
-def clean(name: str) -> str:
-    """A harmless file name with the extension of a volume; refused without one."""
-    stem, extension = split_extension(re.split(r"[/\\]", name)[-1])
-    if not extension:
-        raise HttpError(422, "The file's name must end in .nii, .nii.gz, .mgz or .mgh.")
-    harmless = re.sub(r"[^A-Za-z0-9._-]", "_", stem).strip("._-")[:120] or "upload"
-    return harmless + extension.lower()
-
-
-def candidate(found: Path, original: Path | None, *, defaced: bool) -> ingest.Candidate:
-    """With its folders' names, which may say subject and session."""
-    source = original or found
-    return ingest.Candidate(
-        found, source.parts[-4:] if source.parent != Path("/") else (source.name,), original, defaced
-    )
-
-
-def taken(dataset: Dataset, found: ingest.Candidate, user):
-    """Register and describe it; what cannot be read is refused here but stays visible in the dataset."""
-    line = ingest.take(found, dataset, actor=user)
-    if line.outcome == "failed":
-        raise HttpError(409 if line.attempt_id is None else 422, f"{line.path.name}: {line.reason}")
-    scan = scan_of(line, found, dataset)
-    return Status(201 if line.outcome == "new" else 200, {"outcome": line.outcome, "scan": described(scan)})
-
-
-def scan_of(line: ingest.Line, found: ingest.Candidate, dataset: Dataset) -> Scan:
-    """The scan a line is about; an unchanged file is known by its path."""
-    scans = Scan.objects.select_related("dataset")
-    if line.attempt_id is not None:
-        return scans.get(attempts__pk=line.attempt_id)
-    return scans.filter(dataset=dataset, source_path=str(found.key_path)).latest("pk")
+def intake_described(intake: Intake) -> dict:
+    """As in IntakeOut."""
+    return {
+        "id": intake.pk,
+        "state": intake.state,
+        "outcome": intake.outcome,
+        "reason": intake.reason,
+        "file": Path(intake.path).name,
+        "sha256": intake.sha256,
+        "status_url": f"/api/v1/intakes/{intake.pk}",
+        "scan": described(intake.scan) if intake.scan else None,
+    }
 
 
 def described(scan: Scan) -> dict:

@@ -20,6 +20,7 @@ RENDER = "inference.jobs.render_attempt"
 CLASSIFY = "inference.jobs.classify_attempts"
 ROUTE_ANEW = "inference.jobs.route_anew"
 CLASSIFY_ANEW = "inference.jobs.classify_anew"
+TAKE_IN = "reviews.handing_in.take_in"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
 KIND_OF = {DEFACE: "deface", RENDER: "render", CLASSIFY: "classify"}
 
@@ -64,7 +65,9 @@ def enqueue(job: str, argument: int | Sequence[int]) -> bool:
 
 
 def id_of(job: str, argument: int | Sequence[int]) -> str | None:
-    """The id of the job of an attempt, the same whenever it is enqueued; None for what is done for all attempts."""
+    """The id of the job of one attempt or intake, the same whenever it is enqueued; None for what concerns all."""
+    if job == TAKE_IN:
+        return f"take-in-{argument}"
     if job not in KIND_OF:
         return None
     attempt_ids = [argument] if isinstance(argument, int) else argument

@@ -7,6 +7,7 @@ from reviews.actions.core import NotAllowed, NotLeased, Refused, StaleState, Too
 from reviews.actions.cutoffs import active_thresholds
 from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
+from reviews.actions.handing_in import claim_intake, hand_in, requeue_intakes, settle_intake
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
 from reviews.actions.keys import TooMany, issue_token, revoke_token, user_of_token
@@ -65,6 +66,7 @@ __all__ = [
     "adopt_model",
     "assign",
     "claim",
+    "claim_intake",
     "claiming_processes",
     "configure_dataset",
     "consequences",
@@ -75,6 +77,7 @@ __all__ = [
     "freeze_testset",
     "give_up_claims",
     "grant",
+    "hand_in",
     "heartbeat",
     "issue_token",
     "lease_batch",
@@ -100,6 +103,7 @@ __all__ = [
     "release_leases",
     "renew_leases",
     "report_error",
+    "requeue_intakes",
     "requeue_stalled",
     "require_sight",
     "retriage",
@@ -108,6 +112,7 @@ __all__ = [
     "revoke_token",
     "save_thresholds",
     "seal_looks",
+    "settle_intake",
     "shadow_model",
     "unassign",
     "undo_verdict",

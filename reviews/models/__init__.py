@@ -11,6 +11,7 @@ from reviews.models.decisions import (
     TriageRecord,
     Verdict,
 )
+from reviews.models.intakes import Intake
 from reviews.models.learning import FrozenCase, FrozenSet
 from reviews.models.looks import AccessLog
 from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
@@ -29,6 +30,7 @@ __all__ = [
     "FrozenCase",
     "FrozenSet",
     "GoldItem",
+    "Intake",
     "Lease",
     "Membership",
     "Mode",

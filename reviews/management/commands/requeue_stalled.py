@@ -17,6 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options) -> None:
         found = actions.requeue_stalled(older_than=timedelta(seconds=options["older_than"]))
+        actions.requeue_intakes(older_than=timedelta(seconds=options["older_than"]))
         routed, sent = actions.retriage(), actions.reclassify()
         self.stdout.write(", ".join(f"{count} {status}" for status, count in found.items()) + " woken again")
         moved = {route: count for route, count in routed.items() if count}
