@@ -1,15 +1,21 @@
 """Reading the environment strictly: a value that cannot be meant stops the start and names its variable."""
 
 import hashlib
+import logging
 import os
 import secrets
+import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+log = logging.getLogger(__name__)
+
 YES = {"1", "true", "yes", "on"}
 NO = {"0", "false", "no", "off", ""}
+OURS = ("secret_key", "qc.sqlite3")  # what a data folder is known by
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 LONGEST_SOCKET = 95  # a Unix socket's path is limited to about 100 bytes
 
 
@@ -49,6 +55,11 @@ def one_of(name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def write_privately() -> None:
+    """What this process and its children write is for their user alone."""
+    os.umask(0o077)
+
+
 def folder(name: str, default: Path) -> Path:
     """An absolute folder that exists afterwards and can be written to."""
     path = Path(text(name) or default).expanduser().absolute()
@@ -58,7 +69,35 @@ def folder(name: str, default: Path) -> Path:
         raise ImproperlyConfigured(f"{name}={path}: the folder cannot be made ({error.strerror})") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name}={path}: no permission to write into the folder")
+    close_to_others(path)
     return path
+
+
+def close_to_others(path: Path) -> None:
+    """A data folder made under another umask, and the files in it, are for their owner alone again.
+
+    A folder with other things in it, or of somebody else, is left as it is with a warning.
+    """
+    inside = list(path.iterdir())
+    ours = not inside or any((path / name).exists() for name in OURS)
+    if not _closed(path, may=ours and not path.stat().st_mode & stat.S_ISVTX):
+        for file in inside:
+            if file.is_file() and file.name.startswith(OURS):
+                _closed(file, may=True)
+
+
+def _closed(path: Path, *, may: bool) -> bool:
+    """Whether others were shut out already; if not, shut them out where we may, and say so."""
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if not mode & OTHERS:
+        return True
+    if may and found.st_uid == os.getuid():
+        path.chmod(mode & ~OTHERS)
+        log.warning("%s: was open to others (mode %o), is not any more", path, mode)
+    else:
+        log.warning("%s: is open to others (mode %o); close it: chmod go-rwx", path, mode)
+    return False
 
 
 def secret(name: str, path: Path) -> str:

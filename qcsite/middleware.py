@@ -50,6 +50,15 @@ class BodyLimit(MiddlewareMixin):
         return JsonResponse({"detail": text}, status=status)
 
 
+class KeptByNobody(MiddlewareMixin):
+    """No browser or proxy keeps what a view does not allow to be kept. Static files never come here."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Pages and answers hold subjects; pictures of defaced heads say themselves how long they may be kept."""
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+
 class Plausible(MiddlewareMixin):
     """The rule for every address: what reviews/plausible.py does not let through never reaches a view."""
 

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from qcsite import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+environment.write_privately()
 DATA_DIR = environment.folder("QC_DATA_DIR", BASE_DIR / "data")
 SECRET_KEY = environment.secret("QC_SECRET_KEY", DATA_DIR / "secret_key")
 DEBUG = environment.flag("QC_DEBUG")
@@ -48,11 +49,13 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "qcsite.middleware.KeptByNobody",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "qcsite.middleware.Plausible",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "qcsite.idle.end_idle_sessions",
     "qcsite.middleware.who_acts",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
@@ -155,6 +158,7 @@ MFA_ADAPTER = "qcsite.accounts.SealedSecondFactors"
 MFA_TOTP_ISSUER = "Defacing QC"
 USERSESSIONS_TRACK_ACTIVITY = False
 SESSION_COOKIE_AGE = 3600 * environment.number("QC_SESSION_HOURS", 12, low=1, high=720)
+IDLE_MINUTES = environment.number("QC_IDLE_MINUTES", 60, low=1, high=1440)
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_TRUSTED_ORIGINS = environment.words("QC_TRUSTED_ORIGINS")

@@ -18,25 +18,27 @@ export function csrf() {
   return document.querySelector(TOKEN).content;
 }
 
-export async function post(url, body, timeout = 20000) {
-  let { response, answer } = await sent(url, body, timeout);
+/** `unattended`: the page asks by itself, nobody need be there; it does not keep the log-in alive. */
+export async function post(url, body, { timeout = 20000, unattended = false } = {}) {
+  const marked = unattended ? { "X-Unattended": "yes" } : {};
+  let { response, answer } = await sent(url, body, timeout, marked);
   if (response.status === 403 && !answer) {
-    await renewToken(timeout);
-    ({ response, answer } = await sent(url, body, timeout));
+    await renewToken(timeout, marked);
+    ({ response, answer } = await sent(url, body, timeout, marked));
   }
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;
 }
 
-async function sent(url, body, timeout) {
-  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrf() };
+async function sent(url, body, timeout, marked) {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrf(), ...marked };
   const response = await fetched(url, timeout, { method: "POST", headers, body: JSON.stringify(body), redirect: "error" });
   return { response, answer: await response.json().catch(() => null) };
 }
 
 /** Every log-in changes the token. This page as the server gives it now brings the new one, if it is the same person's. */
-async function renewToken(timeout) {
-  const response = await fetched(location.href, timeout, { cache: "no-store" });
+async function renewToken(timeout, headers) {
+  const response = await fetched(location.href, timeout, { cache: "no-store", headers });
   if (!response.ok) throw new Refused(response.status);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const [kept, found] = [document, page].map((any) => any.querySelector(TOKEN));

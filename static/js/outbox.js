@@ -14,7 +14,7 @@ export class Outbox extends EventTarget {
     this.wait = FIRST_WAIT;
     this.sending = null;
     this.problem = "";
-    window.addEventListener("online", () => this.flush());
+    window.addEventListener("online", () => this.flush(true));
   }
 
   get waiting() {
@@ -43,16 +43,17 @@ export class Outbox extends EventTarget {
     return true;
   }
 
-  flush() {
-    this.sending ??= this.#send().finally(() => (this.sending = null));
+  /** `unattended`: nobody asked for it just now. */
+  flush(unattended = false) {
+    this.sending ??= this.#send(unattended).finally(() => (this.sending = null));
     return this.sending;
   }
 
-  async #send() {
+  async #send(unattended) {
     clearTimeout(this.timer);
     while (this.waiting.length) {
       try {
-        const answer = await post(this.url, { verdicts: this.waiting.slice(0, BATCH) });
+        const answer = await post(this.url, { verdicts: this.waiting.slice(0, BATCH) }, { unattended });
         this.#settle(answer.results);
       } catch (error) {
         return this.#later(error);
@@ -73,7 +74,7 @@ export class Outbox extends EventTarget {
   #later(error) {
     const words = error instanceof Refused ? error.message : NO_CONNECTION;
     this.#problemIs(words);
-    this.timer = setTimeout(() => this.flush(), this.wait);
+    this.timer = setTimeout(() => this.flush(true), this.wait);
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
   }
 

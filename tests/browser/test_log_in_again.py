@@ -1,11 +1,13 @@
 """A log-in in another tab: the page that stays open goes on for the same person, and for nobody else."""
 
 import pytest
+from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
 from reviews.models import Verdict
 from tests.browser.conftest import PASSWORD, cards_ready, eventually, press
 from tests.browser.test_two_factor import log_in
+from tests.test_idle import idle
 
 
 @pytest.fixture
@@ -18,7 +20,9 @@ def at_work(enter, cast, scans):
     person = enter(cast.reviewer)
     cards_ready(person.go("/verify/trial/"), 2)
     yield person
-    person.complaints[:] = [line for line in person.complaints if "403 (Forbidden)" not in line]
+    refusals = ("403 (Forbidden)", "401 (Unauthorized)")
+    refusals = ("403 (Forbidden)", "401 (Unauthorized)")
+    person.complaints[:] = [line for line in person.complaints if not any(map(line.__contains__, refusals))]
 
 
 def log_in_elsewhere(person, user):
@@ -45,3 +49,17 @@ def test_nothing_is_sent_in_the_name_of_somebody_else(at_work, cast):
     log_in_elsewhere(at_work, cast.reviewer)
     expect(banner).to_be_hidden(timeout=20000)
     assert list(Verdict.objects.values_list("user__username", flat=True)) == ["reviewer"] * 2
+
+
+def test_what_a_page_keeps_survives_a_log_out_for_want_of_a_person(at_work, cast):
+    page, banner = at_work.page, at_work.page.locator("#banner")
+    press(page, "f", "ArrowRight", "b")
+    for row in Session.objects.all():
+        idle(row.session_key)
+    press(page, "Enter")
+    expect(banner).to_contain_text("You are logged out")
+    assert Verdict.objects.count() == 0
+    other = at_work.context.new_page()
+    log_in(other, at_work.base, cast.reviewer)
+    expect(banner).to_be_hidden(timeout=20000)
+    eventually(page, lambda: sorted(Verdict.objects.values_list("klass", flat=True)), ["brain", "face"])
