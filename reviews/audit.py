@@ -1,17 +1,18 @@
 """Append to the audit chain, and check it."""
 
-from collections.abc import Iterable, Iterator
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Subquery
+from django.db.models import Model, Subquery
 
+from reviews import digests
 from reviews.models import AuditEvent, AuditHead
-from reviews.verify_chain import CONTENT, check, content_digest, link
+from reviews.verify_chain import ADDED, CONTENT, DIGESTS, FORMAT, LINKED, check, content_digest, link
 
 SYSTEM = "system"
-DIGESTS = ("content_digest", "previous_digest", "digest")
 
 
 def name_of(actor) -> str:
@@ -32,29 +33,52 @@ def named(events: list[AuditEvent]) -> list[AuditEvent]:
 
 
 def append(
-    *, actor, action: str, dataset: int | None, object_kind: str, object_id: int | None, before, after
+    *,
+    actor,
+    action: str,
+    dataset: int | None,
+    object_kind: str,
+    object_id: int | None,
+    before,
+    after,
+    rows: Sequence[Model] = (),
 ):
-    """Add one event inside the caller's transaction; the head row is locked until it commits."""
+    """Add one event inside the caller's transaction; the head row is locked until it commits.
+
+    `rows` are the kept rows that were made with it: the event carries their digest.
+    """
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("an audit event belongs into the transaction of what it records")
+    if rows:
+        after = {**(after or {}), "rows": digests.spoken_of(rows)}
     head = AuditHead.objects.select_for_update().filter(pk=1).first() or _first_head()
-    event = {
-        "seq": head.seq + 1,
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "actor": name_of(actor),
-        "action": action,
-        "dataset": dataset,
-        "object_kind": object_kind,
-        "object_id": object_id,
-        "before": before,
-        "after": after,
-    }
-    content = content_digest(event)
-    digest = link(head.digest, content)
-    AuditHead.objects.filter(pk=1).update(seq=event["seq"], digest=digest)
-    return AuditEvent.objects.create(
-        **event, content_digest=content, previous_digest=head.digest, digest=digest
+    event = following(
+        {"seq": head.seq, "digest": head.digest},
+        actor=name_of(actor),
+        action=action,
+        dataset=dataset,
+        object_kind=object_kind,
+        object_id=object_id,
+        before=before,
+        after=after,
     )
+    AuditHead.objects.filter(pk=1).update(seq=event["seq"], digest=event["digest"])
+    return AuditEvent.objects.create(**event)
+
+
+def following(last: dict, **said) -> dict:
+    """The event that follows the one with this number and digest."""
+    event = {
+        "format": FORMAT,
+        "salt": secrets.token_hex(16),
+        "seq": last["seq"] + 1,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "previous_digest": last["digest"],
+        **said,
+    }
+    event["content_digest"] = content_digest(event)
+    event["digest"] = link(event)
+    return event
 
 
 def _first_head() -> AuditHead:
@@ -64,14 +88,20 @@ def _first_head() -> AuditHead:
 
 def rows() -> Iterator[dict]:
     """The chain in order."""
-    return AuditEvent.objects.order_by("seq").values(*CONTENT, *DIGESTS).iterator(chunk_size=2000)
+    names = (*CONTENT, *ADDED, *DIGESTS)
+    return AuditEvent.objects.order_by("seq").values(*names).iterator(chunk_size=2000)
+
+
+def first_line(dataset: int) -> dict:
+    """What an exported trail begins with."""
+    return {"trail": FORMAT, "dataset": dataset}
 
 
 def shown(event: dict, dataset: int) -> dict:
-    """The event as the trail of one dataset shows it; of other datasets it is withheld, its digests kept."""
-    if event["dataset"] in (None, dataset):
-        return event
-    return {"seq": event["seq"], "withheld": True, **{name: event[name] for name in DIGESTS}}
+    """The event as the trail of one dataset shows it; of other datasets it is withheld but for what links the chain."""
+    if event["dataset"] not in (None, dataset):
+        return {**{name: event[name] for name in (*LINKED, "digest")}, "withheld": True}
+    return {name: value for name, value in event.items() if name != "salt" or event["format"] != 1}
 
 
 def problems(events: Iterable[dict] | None = None) -> list[str]:

@@ -110,8 +110,10 @@ def test_other_datasets_stay_out(study, cast, tmp_path):
     other = actions.create_dataset(actor=cast.owner, slug="other", ears_required=True)
     run(study, "csv", tmp_path / "a.csv")
     lines = [json.loads(line) for line in (tmp_path / "a.trail.jsonl").read_text().splitlines()]
-    assert any(line.get("withheld") for line in lines)
-    assert not any(line.get("dataset") == other.pk for line in lines)
+    withheld = [line for line in lines if line.get("withheld")]
+    assert withheld
+    assert all(set(line) == {*verify_chain.LINKED, "digest", "withheld"} for line in withheld)
+    assert not any(line["dataset"] == other.pk for line in lines if line not in withheld)
 
 
 def test_a_failed_export_leaves_the_old_file(study, tmp_path, monkeypatch):
@@ -145,7 +147,7 @@ def test_the_stated_end_is_that_of_the_trail_beside_it(study, cast, make, tmp_pa
     target, trail, *_ = export.write(study, kind, tmp_path / "a")
     chain = told if kind == "pdf" else json.loads(target.read_text())["audit_chain"]
     assert verify_chain.main([str(trail), chain["last_digest"]]) == 0
-    assert (chain["events"], chain["whole"]) == (len(trail.read_text().splitlines()), True)
+    assert (chain["events"], chain["whole"]) == (len(trail.read_text().splitlines()) - 1, True)
 
 
 def test_an_export_tells_of_a_broken_chain(study, tmp_path):

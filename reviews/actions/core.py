@@ -79,31 +79,34 @@ def next_status(attempt: Attempt, event: Event) -> Status:
         raise StaleState(attempt.pk, attempt.status) from None
 
 
-def advance(attempt: Attempt, event: Event, *, actor, where=None, noted=None, **changes) -> Attempt:
+def advance(attempt: Attempt, event: Event, *, actor, where=None, noted=None, rows=(), **changes) -> Attempt:
     """Move an attempt: compare-and-swap on its old status (and `where`), audit event, wake the next job.
 
-    `noted` is what the trail keeps beside the status: ids, hashes, classes and versions only.
+    `noted` is what the trail keeps beside the status: ids, hashes, classes and versions only. `rows` are the kept
+    rows that were made with it.
     """
     old, new = attempt.state, next_status(attempt, event)
     changes |= {"status": new.value, "updated_at": timezone.now(), "claimed_by": "", "claimed_at": None}
-    rows = Attempt.objects.filter(pk=attempt.pk, status=old, **(where or {})).update(**changes)
-    if rows != 1:
+    moved = Attempt.objects.filter(pk=attempt.pk, status=old, **(where or {})).update(**changes)
+    if moved != 1:
         raise StaleState(attempt.pk, status_now(attempt.pk))
     for name, value in changes.items():
         setattr(attempt, name, value)
+    output = {"output": changes["output_sha256"]} if "output_sha256" in changes else {}
     record(
         attempt,
         event.value,
         actor=actor,
         before={"status": old.value},
-        after={"status": new.value, **(noted or {})},
+        after={"status": new.value, **output, **(noted or {})},
+        rows=rows,
     )
     queue.wake(new, attempt.pk)
     return attempt
 
 
-def record(attempt: Attempt, action: str, *, actor, before, after) -> None:
-    """One audit event about an attempt."""
+def record(attempt: Attempt, action: str, *, actor, before, after, rows=()) -> None:
+    """One audit event about an attempt, and about the kept rows that were made with it."""
     audit.append(
         actor=actor,
         action=action,
@@ -112,6 +115,7 @@ def record(attempt: Attempt, action: str, *, actor, before, after) -> None:
         object_id=attempt.pk,
         before=before,
         after=after,
+        rows=rows,
     )
 
 
@@ -163,5 +167,7 @@ def born(attempt: Attempt, *, actor) -> None:
         "engine": attempt.engine,
         "plan": attempt.plan,
     }
+    if attempt.output_sha256:
+        noted["output"] = attempt.output_sha256
     record(attempt, "attempt_added", actor=actor, before=None, after=noted)
     queue.wake(attempt.state, attempt.pk)

@@ -7,6 +7,8 @@ from reviews.actions.core import NotAllowed
 from reviews.models import ThresholdSet
 from reviews.thresholds import ThresholdPolicy
 
+SAVED = "thresholds_saved"
+
 
 def active_thresholds() -> ThresholdSet:
     """The cut-offs in force; a new database starts with version 1, strict and without evidence."""
@@ -19,7 +21,7 @@ def active_thresholds() -> ThresholdSet:
             defaults={"policy": ThresholdPolicy().to_dict(), "note": "Start values", "active": True},
         )
         if created:
-            audit_thresholds(first, "thresholds_saved", actor=None, before=None)
+            audit_thresholds(first, SAVED, actor=None, before=None)
     return first
 
 
@@ -40,6 +42,7 @@ def audit_thresholds(threshold_set: ThresholdSet, action: str, *, actor, before)
         object_id=threshold_set.pk,
         before=before,
         after={"version": threshold_set.version, "policy": threshold_set.policy},
+        rows=[threshold_set] if action == SAVED else (),
     )
 
 

@@ -102,5 +102,6 @@ def _frozen(actor, dataset: Dataset, share: float, cases: list[FrozenCase]) -> F
             "share": share,
             "digest": digest,
         },
+        rows=[made, *cases],
     )
     return made

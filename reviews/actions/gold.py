@@ -78,5 +78,5 @@ def record_practice(*, actor, attempt_id: int, klass: str, nonce: str, active_ms
         nonce=nonce,
     )
     noted = {"class": klass, "truth": item.truth, "verdict": verdict.pk}
-    record(attempt, "practised", actor=actor, before=None, after=noted)
+    record(attempt, "practised", actor=actor, before=None, after=noted, rows=[verdict])
     return verdict

@@ -124,7 +124,7 @@ def _judge(judgement: Judgement, actor) -> Verdict:
     verdict = _row(attempt, judgement, actor, gold, _times(attempt, judgement, actor))
     if gold is not None:
         noted = {"class": judgement.klass, "truth": gold.truth, "verdict": verdict.pk}
-        record(attempt, "gold_judged", actor=actor, before=None, after=noted)
+        record(attempt, "gold_judged", actor=actor, before=None, after=noted, rows=[verdict])
     elif judgement.klass == UNSURE:
         _doubt(attempt, verdict, actor)
     else:
@@ -208,11 +208,11 @@ def _decide(attempt: Attempt, judgement: Judgement, verdict: Verdict, actor) -> 
         "threshold_set": verdict.threshold_set_id,
         "model_version": verdict.model_version_id,
     }
-    advance(attempt, _event(judgement.klass), actor=actor, noted=noted)
+    advance(attempt, _event(judgement.klass), actor=actor, noted=noted, rows=[verdict])
     if judgement.klass != "pass":
         follow_up(attempt, judgement.klass, actor=actor)
 
 
 def _doubt(attempt: Attempt, verdict: Verdict, actor) -> None:
-    advance(attempt, Event.DOUBTED, actor=actor, noted={"verdict": verdict.pk})
+    advance(attempt, Event.DOUBTED, actor=actor, noted={"verdict": verdict.pk}, rows=[verdict])
     Referral.objects.get_or_create(attempt=attempt, user=actor, defaults={"verdict": verdict})

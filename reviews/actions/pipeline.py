@@ -48,7 +48,6 @@ def finish_deface(
 ) -> Attempt:
     """The engine wrote its output."""
     noted = {
-        "output": output_sha256,
         "engine": attempt.engine,
         "version": engine_version,
         "plan": attempt.plan,

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from inference.truth import EAR_REGIONS, class_of, still_there
-from reviews.actions.core import StaleState, advance, follow_up
+from reviews import audit
+from reviews.actions.core import StaleState, advance, follow_up, record
 from reviews.actions.cutoffs import active_thresholds
 from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
 from reviews.models.ahead import lease_runs
@@ -60,7 +61,7 @@ def record_prediction(
     prediction = _save_prediction(attempt, model, finding)
     where = {"claimed_by": attempt.claimed_by}
     attempt.view_names = [name for name in attempt.view_names if not name.startswith(SALIENCY)] + [*saliency]
-    return route(attempt, prediction, active_thresholds(), actor=actor, where=where)
+    return route(attempt, prediction, active_thresholds(), actor=actor, where=where, made=[prediction])
 
 
 @transaction.atomic
@@ -68,23 +69,32 @@ def record_no_prediction(*, actor, attempt: Attempt) -> Attempt:
     """The model could not be used: a person has to look."""
     cutoffs = active_thresholds()
     decision = triage(None, cutoffs.cutoffs)
-    _keep(attempt, None, cutoffs, decision)
+    kept = _keep(attempt, None, cutoffs, decision)
     changes = {"route": decision.route.value, "route_reason": decision.reason.value, "confidence": 0.0}
     noted = {"threshold_set": cutoffs.version, "reason": decision.reason.value}
     where = {"claimed_by": attempt.claimed_by}
-    return advance(attempt, Event.TRIAGED_REFER, actor=actor, where=where, noted=noted, **changes)
+    return advance(
+        attempt, Event.TRIAGED_REFER, actor=actor, where=where, noted=noted, rows=[kept], **changes
+    )
 
 
 @transaction.atomic
 def record_shadow(*, attempt: Attempt, model: ModelVersion, finding: Finding) -> Prediction:
     """Save what a model in the shadow said; it routes nothing."""
-    return _save_prediction(attempt, model, finding, shadow=True)
+    said = _save_prediction(attempt, model, finding, shadow=True)
+    record(attempt, "shadow_predicted", actor=None, before=None, after={"model": model.version}, rows=[said])
+    return said
 
 
-def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, actor, where=None) -> Attempt:
-    """Triage one attempt inside the caller's transaction; a confident failure gets its next attempt."""
+def route(
+    attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, actor, where=None, made=()
+) -> Attempt:
+    """Triage one attempt inside the caller's transaction; a confident failure gets its next attempt.
+
+    `made` are the kept rows that were made just before it.
+    """
     decision = decide(attempt, prediction, cutoffs.cutoffs)
-    _keep(attempt, prediction, cutoffs, decision)
+    rows = [*made, _keep(attempt, prediction, cutoffs, decision)]
     noted = {"prediction": prediction.pk, "threshold_set": cutoffs.version, "reason": decision.reason.value}
     changes = {
         "route": decision.route.value,
@@ -95,7 +105,7 @@ def route(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, *, ac
         "measurements": attempt.measurements,
         "problems": attempt.problems,
     }
-    advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, **changes)
+    advance(attempt, EVENT_OF[decision.route], actor=actor, where=where, noted=noted, rows=rows, **changes)
     standard = probabilities_of(prediction, attempt.dataset.ears_required)
     if decision.route is Route.FAIL and standard:
         follow_up(attempt, max(FAILURES, key=standard.__getitem__), actor=actor)
@@ -185,7 +195,7 @@ def retriage(*, actor=None) -> dict[str, int]:
                     staying.append((attempt, prediction, decision))
                 else:
                     counts[_reroute(attempt, prediction, cutoffs, actor)] += 1
-            _stay(staying, cutoffs)
+            _stay(staying, cutoffs, actor)
             counts["unchanged"] += len(staying)
     return counts
 
@@ -206,11 +216,15 @@ def _reroute(attempt: Attempt, prediction: Prediction, cutoffs: ThresholdSet, ac
     return attempt.route
 
 
-def _keep(attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage) -> None:
-    _record(attempt, prediction, cutoffs, decision).save()
+def _keep(
+    attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage
+) -> TriageRecord:
+    kept = _kept(attempt, prediction, cutoffs, decision)
+    kept.save()
+    return kept
 
 
-def _record(
+def _kept(
     attempt: Attempt, prediction: Prediction | None, cutoffs: ThresholdSet, decision: Triage
 ) -> TriageRecord:
     return TriageRecord(
@@ -222,15 +236,31 @@ def _record(
     )
 
 
-def _stay(staying: list[tuple[Attempt, Prediction, Triage]], cutoffs: ThresholdSet) -> None:
+def _stay(staying: list[tuple[Attempt, Prediction, Triage]], cutoffs: ThresholdSet, actor) -> None:
     """The routes are the same; the new cut-offs, the reasons and what the standard changes are kept with them."""
-    TriageRecord.objects.bulk_create(_record(*pair, cutoffs, decision) for *pair, decision in staying)
+    rows = TriageRecord.objects.bulk_create(_kept(*pair, cutoffs, decision) for *pair, decision in staying)
+    _audit_kept(rows, cutoffs, actor)
     for attempt, prediction, decision in staying:
         attempt.triaged_under, attempt.route_reason = cutoffs, decision.reason.value
         attempt.confidence = confidence_of(attempt, prediction)
     undecided = Attempt.objects.filter(status__in=UNDECIDED)
     changed = ["triaged_under", "route_reason", "confidence", "measurements", "problems"]
     undecided.bulk_update([attempt for attempt, *_ in staying], changed)
+
+
+def _audit_kept(rows: list[TriageRecord], cutoffs: ThresholdSet, actor) -> None:
+    """One event for each dataset about all its routes that stay as they were."""
+    for dataset in sorted({row.attempt.dataset_id for row in rows}):
+        audit.append(
+            actor=actor,
+            action="routes_kept",
+            dataset=dataset,
+            object_kind="dataset",
+            object_id=dataset,
+            before=None,
+            after={"threshold_set": cutoffs.version},
+            rows=[row for row in rows if row.attempt.dataset_id == dataset],
+        )
 
 
 def _save_prediction(

@@ -34,9 +34,10 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
         _require_last_word(verdict, attempt)
         row = _retraction(verdict, actor, nonce)
         if verdict.gold:
-            record(attempt, "gold_undone", actor=actor, before=None, after={"verdict": verdict.pk})
+            noted = {"verdict": verdict.pk}
+            record(attempt, "gold_undone", actor=actor, before=None, after=noted, rows=[row])
         else:
-            _bring_back(attempt, verdict, actor=actor)
+            _bring_back(attempt, verdict, row, actor=actor)
         if not _acquire(actor, attempt.dataset, verdict.mode, [attempt.pk]):
             raise Refused("Somebody else is judging this scan now.")
         return row
@@ -82,13 +83,14 @@ def _retraction(verdict: Verdict, actor, nonce: str) -> Verdict:
     )
 
 
-def _bring_back(attempt: Attempt, verdict: Verdict, *, actor) -> None:
+def _bring_back(attempt: Attempt, verdict: Verdict, row: Verdict, *, actor) -> None:
     if attempt.status not in _left_by(verdict):
         raise StaleState(attempt.pk, attempt.status)
     for later in attempt.scan.attempts.filter(number__gt=attempt.number).exclude(status=Status.WITHDRAWN):
         _withdraw_follow_up(later, actor=actor)
     Referral.objects.filter(verdict=verdict).delete()
-    advance(attempt, UNDO_EVENT[Status(verdict.status_before)], actor=actor, noted={"undone": verdict.pk})
+    back, noted = UNDO_EVENT[Status(verdict.status_before)], {"undone": verdict.pk}
+    advance(attempt, back, actor=actor, noted=noted, rows=[row])
 
 
 def _left_by(verdict: Verdict) -> set[str]:

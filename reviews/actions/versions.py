@@ -7,7 +7,7 @@ from django.db.models import Exists, Max, OuterRef, Q, Subquery
 
 from reviews import audit, queue
 from reviews.actions.core import NotAllowed, StaleState, advance
-from reviews.actions.cutoffs import active_thresholds, audit_thresholds, require_permission, switch
+from reviews.actions.cutoffs import SAVED, active_thresholds, audit_thresholds, require_permission, switch
 from reviews.actions.triage import retriage, retriageable
 from reviews.models import AuditEvent, ModelVersion, Prediction, ThresholdSet, TriageRecord
 from reviews.states import Event
@@ -30,7 +30,7 @@ def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str 
             note=note[:200],
             created_by=actor,
         )
-        audit_thresholds(new, "thresholds_saved", actor=actor, before=None)
+        audit_thresholds(new, SAVED, actor=actor, before=None)
         switch(new, actor)
     route_anew(new, actor)
     return new

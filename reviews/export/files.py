@@ -75,7 +75,8 @@ def _write_trail(dataset: Dataset, path: Path) -> dict:
 
 
 def _written(dataset: Dataset, out: TextIO) -> Iterator[dict]:
-    """All events, each written as the dataset's trail shows it."""
+    """All events, each written as the dataset's trail shows it, below a line that names the dataset."""
+    out.write(json.dumps(audit.first_line(dataset.pk)) + "\n")
     for event in audit.rows():
         out.write(json.dumps(audit.shown(event, dataset.pk), ensure_ascii=True) + "\n")
         yield event

@@ -16,6 +16,8 @@ class AuditHead(models.Model):
 class AuditEvent(models.Model):
     """Who, what, when, before and after: ids, hashes, classes and versions only."""
 
+    format = models.PositiveSmallIntegerField(default=1)
+    salt = models.CharField(max_length=32, blank=True)
     seq = models.PositiveBigIntegerField(unique=True)
     at = models.CharField("UTC time, ISO 8601", max_length=32)
     actor = models.CharField(max_length=64)
