@@ -10,9 +10,10 @@ from django.db import transaction
 TABLES = ("reviews_auditevent", "reviews_verdict", "reviews_triagerecord", "reviews_prediction")
 FROZEN = ("reviews_frozenset", "reviews_frozencase")  # these came later: each migration protects its own
 LOOKS = ("reviews_accesslog",)
+NAMES = ("reviews_formername",)
 PARTLY = {"reviews_thresholdset": ("active",)}  # rows stay, and so do all columns but these
 HEAD = "reviews_audithead"  # one row that goes forward by one event at a time
-ALL = (*TABLES, *FROZEN, *LOOKS, *PARTLY, HEAD)
+ALL = (*TABLES, *FROZEN, *LOOKS, *NAMES, *PARTLY, HEAD)
 VERBS = ("update", "delete", "truncate", "replace", "take")
 FUNCTIONS = """
 CREATE OR REPLACE FUNCTION reviews_refuse_change() RETURNS trigger AS $$

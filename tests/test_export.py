@@ -9,11 +9,13 @@ import zipfile
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError, transaction
 from django.db.models import F
+from django.urls import reverse
 
 from reviews import actions, export, verify_chain
 from reviews.export.files import cell
-from reviews.models import AuditHead
+from reviews.models import AuditHead, FormerName
 from reviews.states import Status
 from tests.conftest import judge, without_triggers
 
@@ -162,7 +164,7 @@ def test_an_export_tells_of_a_broken_chain(study, tmp_path):
 def test_a_download_is_one_archive(study, tmp_path):
     archive = export.bundle(study, "csv", tmp_path)
     names = zipfile.ZipFile(archive).namelist()
-    assert sorted(name.rsplit(".", 1)[-1] for name in names) == ["csv", "jsonl", "jsonl", "py"]
+    assert sorted(name.rsplit(".", 1)[-1] for name in names) == ["csv", "csv", "jsonl", "jsonl", "py"]
 
 
 def test_what_is_not_there_is_said(dataset, tmp_path):
@@ -170,3 +172,53 @@ def test_what_is_not_there_is_said(dataset, tmp_path):
         call_command("export", "--dataset", "nope", "--format", "csv", "--out", str(tmp_path / "a"))
     with pytest.raises(CommandError, match="no such folder"):
         run(dataset, "csv", tmp_path / "x" / "a.csv")
+
+
+def actors_of(study, tmp_path, kind="csv") -> dict[str, dict]:
+    archive = zipfile.ZipFile(export.bundle(study, kind, tmp_path))
+    (name,) = [name for name in archive.namelist() if name.endswith(".actors.csv")]
+    with archive.open(name) as file:
+        return {row["key"]: row for row in csv.DictReader(io.TextIOWrapper(file))}
+
+
+@pytest.mark.parametrize("kind", export.FORMATS)
+def test_every_actor_of_the_trail_is_named_in_the_export_and_nobody_else(study, cast, tmp_path, kind):
+    other = actions.create_dataset(actor=cast.stranger, slug="other")
+    actions.grant(actor=cast.stranger, dataset=other, user=cast.root, role="reviewer")
+    cast.colleague.is_active = False
+    cast.colleague.save()
+    found = actors_of(study, tmp_path, kind)
+    run(study, "csv", tmp_path / "a.csv")
+    events = [json.loads(line) for line in (tmp_path / "a.trail.jsonl").read_text().splitlines()]
+    acted = {e["actor"] for e in events[1:] if e.get("dataset") == study.pk} - {"system"}
+    assert acted <= set(found)
+    assert f"user:{cast.stranger.pk}" not in found
+    assert f"user:{cast.root.pk}" not in found
+    reviewer = found[f"user:{cast.reviewer.pk}"]
+    assert (reviewer["name"], reviewer["role"], reviewer["account"]) == ("reviewer", "Reviewer", "open")
+    assert found[f"user:{cast.colleague.pk}"]["account"] == "closed"
+
+
+def test_who_changed_the_account_of_an_actor_is_named_too(study, cast, tmp_path, client):
+    assert f"user:{cast.root.pk}" not in actors_of(study, tmp_path)
+    client.force_login(cast.root)
+    address = reverse("admin:auth_user_password_change", args=[cast.reviewer.pk])
+    secret = "correct horse battery staple"
+    client.post(address, {"password1": secret, "password2": secret, "usable_password": "true"})
+    assert actors_of(study, tmp_path)[f"user:{cast.root.pk}"]["role"] == "Superuser"
+
+
+def test_a_renamed_actor_keeps_the_former_name(study, cast, tmp_path):
+    cast.reviewer.username = "@somebody"
+    cast.reviewer.save()
+    row = actors_of(study, tmp_path)[f"user:{cast.reviewer.pk}"]
+    assert row["name"] == "'@somebody"  # no formula
+    assert row["former_names"].startswith("reviewer until 20")
+    for change in (FormerName.objects.all().delete, lambda: FormerName.objects.update(name="x")):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            change()
+
+
+def test_who_has_no_role_any_more_is_still_named(study, cast, tmp_path):
+    actions.revoke(actor=cast.owner, dataset=study, user=cast.reviewer)
+    assert actors_of(study, tmp_path)[f"user:{cast.reviewer.pk}"]["role"] == "n/a"

@@ -20,6 +20,7 @@ from django.db.models.signals import m2m_changed, pre_delete
 
 from reviews import acting, audit
 from reviews.actions.keys import end_useless_keys
+from reviews.models import FormerName
 
 log = structlog.get_logger(__name__)
 Row = dict | None
@@ -243,6 +244,8 @@ def _note(model: type[models.Model], before: Row, after: Row, *, only_hashed: bo
         hashed = only_hashed and action == "password_set"
         name = "password_hashed_anew" if hashed else action
         _append(name, watched.kind, watched.names(before or after), old, new)
+        if action == "account_renamed":
+            FormerName.objects.create(user_id=before["pk"], name=before["username"])
         if action == "account_changed":
             end_useless_keys(after["pk"], actor=acting.now())
 

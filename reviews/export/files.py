@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from reviews import audit, originals, verify_chain
 from reviews.export import pdf
+from reviews.export.actors import COLUMNS as ACTOR_COLUMNS
+from reviews.export.actors import Actors
 from reviews.export.rows import COLUMNS, attempts, moment
 from reviews.models import Dataset
 
@@ -22,7 +24,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write(dataset: Dataset, kind: str, target: Path) -> list[Path]:
-    """Write FILE, its .trail.jsonl, its .looks.jsonl and verify_chain.py; returns the paths."""
+    """Write FILE, its .trail.jsonl, .looks.jsonl and .actors.csv and verify_chain.py; returns the paths."""
     return write_with_summary(dataset, kind, target)[0]
 
 
@@ -30,8 +32,12 @@ def write_with_summary(dataset: Dataset, kind: str, target: Path) -> tuple[list[
     """As `write`; returns the summary of the trail that was written too. It is read before the rows."""
     trail = target.with_name(target.stem + ".trail.jsonl")
     verifier = target.with_name(VERIFIER.name)
+    actors = Actors(dataset)
     with whole(trail) as temporary:
-        chain = _write_trail(dataset, temporary)
+        chain = _write_trail(dataset, temporary, actors)
+    people = target.with_name(target.stem + ".actors.csv")
+    with whole(people) as temporary:
+        _write_table(temporary, actors.rows(), ",", ACTOR_COLUMNS)
     looks = target.with_name(target.stem + ".looks.jsonl")
     with whole(looks) as temporary, temporary.open("w", encoding="utf-8") as out:
         out.writelines(map(originals.line, originals.rows(dataset.pk)))
@@ -39,7 +45,7 @@ def write_with_summary(dataset: Dataset, kind: str, target: Path) -> tuple[list[
         temporary.write_bytes(VERIFIER.read_bytes())
     with whole(target) as temporary:
         FORMATS[kind](dataset, temporary, chain)
-    return [target, trail, looks, verifier], chain
+    return [target, trail, looks, people, verifier], chain
 
 
 def bundle(dataset: Dataset, kind: str, folder: Path) -> Path:
@@ -68,16 +74,17 @@ def whole(target: Path):
         temporary.unlink(missing_ok=True)
 
 
-def _write_trail(dataset: Dataset, path: Path) -> dict:
+def _write_trail(dataset: Dataset, path: Path, actors: Actors) -> dict:
     """Write the trail; returns the summary of these very events, whatever is recorded afterwards."""
     with path.open("w", encoding="utf-8") as out:
-        return chain_summary(_written(dataset, out))
+        return chain_summary(_written(dataset, out, actors))
 
 
-def _written(dataset: Dataset, out: TextIO) -> Iterator[dict]:
+def _written(dataset: Dataset, out: TextIO, actors: Actors) -> Iterator[dict]:
     """All events, each written as the dataset's trail shows it, below a line that names the dataset."""
     out.write(json.dumps(audit.first_line(dataset.pk)) + "\n")
     for event in audit.rows():
+        actors.see(event)
         out.write(json.dumps(audit.shown(event, dataset.pk), ensure_ascii=True) + "\n")
         yield event
 
@@ -124,12 +131,14 @@ def _write_tsv(dataset: Dataset, path: Path, chain: dict) -> None:
     _write_table(path, attempts(dataset), delimiter="\t")
 
 
-def _write_table(path: Path, rows: Iterable[dict], delimiter: str) -> None:
+def _write_table(
+    path: Path, rows: Iterable[dict], delimiter: str, columns: tuple[str, ...] = COLUMNS
+) -> None:
     with path.open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow(columns)
         for row in rows:
-            table.writerow([cell(row[name]) for name in COLUMNS])
+            table.writerow([cell(row[name]) for name in columns])
 
 
 def cell(value) -> str | int | float:

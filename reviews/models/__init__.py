@@ -14,7 +14,7 @@ from reviews.models.decisions import (
 from reviews.models.intakes import Intake
 from reviews.models.learning import FrozenCase, FrozenSet
 from reviews.models.looks import AccessLog
-from reviews.models.people import ApiToken, Assignment, Dataset, Membership, Mode, Role
+from reviews.models.people import ApiToken, Assignment, Dataset, FormerName, Membership, Mode, Role
 from reviews.models.preferences import Preference
 from reviews.models.scans import Attempt, Scan
 from reviews.models.trail import AuditEvent, AuditHead
@@ -27,6 +27,7 @@ __all__ = [
     "AuditEvent",
     "AuditHead",
     "Dataset",
+    "FormerName",
     "FrozenCase",
     "FrozenSet",
     "GoldItem",

@@ -187,6 +187,23 @@ class Membership(models.Model):
         return f"{self.user_id} {self.role} in {self.dataset_id}"
 
 
+class FormerName(models.Model):
+    """A name that an account had before, so that what was said under it can be understood; rows are only ever added.
+
+    Accounts with one are not deleted: the trail names them by their key alone.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="former_names")
+    name = models.CharField(max_length=150)
+    until = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} until {self.until}"
+
+
 def belongs(user) -> bool:
     """Whether the user has anything to do here: a role in some dataset, or a permission of the site."""
     return Dataset.objects.visible_to(user).exists() or any(user.has_perm(name) for name in SITE_PERMISSIONS)
