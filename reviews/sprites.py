@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,24 +93,38 @@ def draw(plane: str, layer: str, *, after: str, before: str = "") -> tuple[Image
         )
     window = _window(defaced)
     shown = defaced if original is None else original
-    grey = _grey(np.asarray(shown.data), window)
-    changed = _changed(original, defaced, window) if layer == "removed" and original is not None else None
+    grey = Planes(shown.data.shape, lambda at: _grey(shown.data[at], window))
+    changed = None
+    if layer == "removed" and original is not None:
+        changed = Planes(shown.data.shape, lambda at: _changed(original.data[at], defaced.data[at], window))
     return mosaic(grey, changed, plane, shown.zooms)
 
 
-def mosaic(grey: np.ndarray, changed: np.ndarray | None, plane: str, zooms) -> tuple[Image.Image, Layout]:
+@dataclass(frozen=True)
+class Planes:
+    """What would be an array of this shape, made plane by plane: beside the volumes nothing of their size is held."""
+
+    shape: tuple[int, ...]
+    make: Callable[[tuple], np.ndarray]
+
+    def __getitem__(self, at: tuple) -> np.ndarray:
+        return self.make(at)
+
+
+def mosaic(
+    grey: np.ndarray | Planes, changed: np.ndarray | Planes | None, plane: str, zooms
+) -> tuple[Image.Image, Layout]:
     """uint8 (X, Y, Z) RAS+ and an optional mask -> one picture of upright slices with square pixels."""
     axis = PLANES[plane]
     layout, chosen = plan(grey.shape, zooms, plane)
     rows = math.ceil(layout.count / layout.columns)
     mode = "L" if changed is None else "RGB"
     page = Image.new(mode, (layout.columns * layout.width, rows * layout.height))
-    slices = np.moveaxis(grey, axis, 0)  # views: np.take would copy the whole volume for each slice
-    masks = None if changed is None else np.moveaxis(changed, axis, 0)
     for place, index in enumerate(chosen):
-        tile = upright(slices[index])
-        if masks is not None:
-            tile = reddened(tile, upright(masks[index]))
+        at = (slice(None),) * axis + (index,)  # a view: np.take would copy the whole volume for each slice
+        tile = upright(grey[at])
+        if changed is not None:
+            tile = reddened(tile, upright(changed[at]))
         picture = Image.fromarray(tile).resize((layout.width, layout.height), Image.Resampling.BILINEAR)
         page.paste(picture, (place % layout.columns * layout.width, place // layout.columns * layout.height))
     return page, layout
@@ -154,9 +169,9 @@ def _grey(data: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return (np.clip((data.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def _changed(original: Volume, defaced: Volume, window: tuple[float, float]) -> np.ndarray:
+def _changed(original: np.ndarray, defaced: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Voxels that lost their signal: changed by more than 2 % of the grey window."""
-    lost = np.asarray(original.data).astype(np.float32) - np.asarray(defaced.data).astype(np.float32)
+    lost = original.astype(np.float32) - defaced.astype(np.float32)
     return np.abs(lost) > CHANGED_SHARE * (window[1] - window[0])
 
 

@@ -1,5 +1,7 @@
 """Sheets of slices: upright, in proportion, every slice there, the removed voxels red."""
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -86,3 +88,16 @@ def test_a_sheet_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sprites, "draw", None)
     assert sprites.sheet(tmp_path / "slices" / "a.webp", "axial", "after", after=after) == first
     assert first.header.split(",")[0] == "10"
+
+
+@pytest.mark.parametrize("plane", list(sprites.PLANES))
+def test_drawing_holds_little_beside_the_volumes(tmp_path, plane):
+    varied = np.arange(128 * 128 * 64, dtype=np.int32).astype(np.int16).reshape(128, 128, 64)
+    after, before = (
+        save(tmp_path / f"{n}.nii", data, np.eye(4)) for n, data in (("a", varied), ("b", -varied))
+    )
+    tracemalloc.start()
+    sprites.draw(plane, "removed", after=after, before=before)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2.5 * 2 * varied.nbytes  # both volumes and, for a moment, the bytes of one
