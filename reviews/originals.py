@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reviews.models import AccessLog, Attempt, AuditEvent, Dataset, Membership
+from reviews.models import AccessLog, Attempt, AuditEvent, Membership
 
 REMOVED = "removed_"
 LAYERS = ("before", "removed")
@@ -88,8 +88,3 @@ def problems() -> list[str]:
             found.append(f"event {seq}: the log of looks at originals was changed")
         ends[dataset] = seal["last"]
     return found
-
-
-def open_datasets(user) -> set[int]:
-    """Datasets whose originals this person may see."""
-    return set(Dataset.objects.originals_open_to(user).values_list("pk", flat=True))

@@ -98,12 +98,6 @@ class DatasetQuerySet(models.QuerySet):
         own = Membership.objects.filter(user_id=user.pk, role__in=LOOKING)
         return self.filter(pk__in=own.values("dataset_id"))
 
-    def originals_open_to(self, user, *, download: bool = False) -> "DatasetQuerySet":
-        """Datasets whose undefaced originals this user may see, or download; no role brings that, nor being a superuser."""
-        right = "downloads_originals" if download else "sees_originals"
-        own = Membership.objects.filter(user_id=user.pk, **{right: True})
-        return self.filter(pk__in=own.values("dataset_id"))
-
     def open_to(self, user, mode: str) -> "DatasetQuerySet":
         """Datasets whose `mode` queue this user may work on; an assigned queue is for the assigned alone."""
         datasets = self.of_member(user, REVIEWING)

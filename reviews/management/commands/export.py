@@ -9,7 +9,7 @@ from reviews.models import Dataset
 
 
 class Command(BaseCommand):
-    help = "Write FILE with every attempt, FILE's .trail.jsonl with the audit trail, and verify_chain.py beside them."
+    help = "Write FILE with every attempt; beside it .trail.jsonl, .looks.jsonl (who saw originals) and verify_chain.py."
 
     def add_arguments(self, parser) -> None:
         parser.add_argument("--dataset", required=True)
