@@ -1,6 +1,7 @@
 """Figures for Home and the dashboard: read only, one query each."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
@@ -10,7 +11,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from inference.truth import CLASSES
-from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
+from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
 from reviews.states import WORKING, Status
 from reviews.thresholds import Interval, wilson
 
@@ -18,6 +19,7 @@ FAILURES = [name for name in CLASSES if name != "pass"]
 LEAST_GOLD = 10
 LOW_CATCH_RATE = 0.8
 DAYS = 14
+ROUNDED = 12
 OVER = (Status.FAILED.value, Status.WITHDRAWN.value)
 
 
@@ -82,6 +84,18 @@ def _standing(counts: dict[str, int]) -> Standing:
     return Standing(total, counts["verify"], counts["refer"], counts["passed"], tuple(parts))
 
 
+def left(user, dataset: Dataset, mode: str) -> int:
+    """How many wait in the queue, whoever holds them; whole pages where an exact count would tell a known case."""
+    attempts = Attempt.objects.filter(dataset=dataset)
+    if mode == Mode.PRACTICE:
+        return attempts.filter(gold__practice=True).count()
+    waiting = attempts.awaiting(mode).count()
+    if mode != Mode.VERIFY or not Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists():
+        return waiting
+    mine = Lease.objects.filter(user_id=user.pk, mode=mode, attempt__dataset=dataset).count()
+    return ROUNDED * -(-max(waiting, mine) // ROUNDED)
+
+
 def midnight():
     """The beginning of the day, UTC."""
     return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -112,17 +126,25 @@ def practice_counts(datasets: list[Dataset]) -> list[tuple[Dataset, int]]:
 def reviewers(datasets) -> list[dict]:
     """Each reviewer's verdicts, pace and share of hidden failures caught, with its interval."""
     rows = Verdict.objects.standing().filter(attempt__dataset__in=datasets).exclude(mode=Mode.PRACTICE)
-    failures = Q(gold=True, attempt__gold__truth__in=FAILURES)  # a dropped case has no truth
     grouped = rows.values("user_id", "user__username").annotate(
-        verify=Count("pk", filter=Q(mode=Mode.VERIFY)),
-        visual=Count("pk", filter=Q(mode=Mode.VISUAL)),
-        hidden=Count("pk", filter=failures),
-        caught=Count("pk", filter=failures & ~Q(klass="pass")),
+        verify=Count("pk", filter=Q(mode=Mode.VERIFY)), visual=Count("pk", filter=Q(mode=Mode.VISUAL))
     )
-    return [_reviewer(row, rows) for row in grouped.order_by("user__username")]
+    found = {row["user_id"]: row for row in grouped}
+    for row in _first_answers(datasets):
+        own = found.setdefault(row["user_id"], {"verify": 0, "visual": 0})
+        own |= row
+    return [_reviewer(row, rows) for row in sorted(found.values(), key=lambda row: row["user__username"])]
+
+
+def _first_answers(datasets) -> Iterable[dict]:
+    """Each reviewer's hidden failures and how many of them the first answer caught; a dropped case has no truth."""
+    rows = Verdict.objects.first_answers().filter(attempt__dataset__in=datasets)
+    hidden = rows.filter(attempt__gold__truth__in=FAILURES).values("user_id", "user__username")
+    return hidden.annotate(hidden=Count("pk"), caught=Count("pk", filter=~Q(klass="pass"))).order_by()
 
 
 def _reviewer(row: dict, rows) -> dict:
+    row = {"hidden": 0, "caught": 0} | row
     catch: Interval = wilson(row["caught"], row["hidden"])
     times = list(
         rows.filter(user_id=row["user_id"], active_ms__gt=0)

@@ -36,6 +36,9 @@ work_urls = [
 
 file_urls = [
     path("pictures/<int:pk>/<slug:version>/<slug:view>.webp", pictures.picture, name="picture"),
+    path("pictures/h/<str:handle>/<slug:view>.webp", pictures.picture_given, name="picture-given"),
+    path("slices/h/<str:handle>/<slug:plane>-<slug:layer>.webp", pictures.slices_given, name="slices-given"),
+    path("volumes/h/<str:handle>/<slug:layer>/<str:name>", pictures.volume_given, name="volume-given"),
     path("slices/<int:pk>/<slug:version>/<slug:plane>-<slug:layer>.webp", pictures.slices, name="slices"),
     path("volumes/<int:pk>/<slug:version>/<slug:layer>/<str:name>", pictures.volume, name="volume"),
 ]

@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from reviews import actions
-from reviews.models import AuditEvent, Dataset, Lease, Mode, Role, Verdict
+from reviews.models import AuditEvent, Dataset, Given, Lease, Mode, Role, Verdict
 from reviews.states import Status
 from tests.conftest import judge, now
 
@@ -80,7 +80,8 @@ def test_an_auditor_changes_nothing(auditing, make, cast, dataset):
     for mode in Mode.values:
         assert post(auditing, reverse("work-items", args=[slug, mode]), {"count": 1}).status_code == 404
     assert post(auditing, reverse("work-one", args=[waiting.pk]), {}).status_code == 409
-    verdict = {"nonce": "a-0", "attempt": waiting.pk, "mode": "visual", "class": "pass"}
+    Given.objects.create(handle="h", attempt=waiting, user=cast.auditor, mode="visual")
+    verdict = {"nonce": "a-0", "handle": "h", "mode": "visual", "class": "pass"}
     post(auditing, reverse("work-verdicts"), {"verdicts": [verdict]})
     assert not Verdict.objects.exists()
     assert not Lease.objects.exists()

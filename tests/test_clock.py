@@ -138,7 +138,12 @@ def test_a_known_case_asks_for_the_time_too(make, cast, trial, time):
     say(cast.colleague, known, "face")
     actions.make_gold(actor=cast.manager, attempt_id=known.pk, truth="face")
     Lease.objects.create(
-        attempt=known, user=cast.reviewer, mode="verify", granted_at=time(), until="2100-01-01T00:00Z"
+        attempt=known,
+        user=cast.reviewer,
+        mode="verify",
+        known=True,
+        granted_at=time(),
+        until="2100-01-01T00:00Z",
     )
     assert say(cast.reviewer, known) == "too_early"
     time.go(2)
@@ -262,6 +267,11 @@ def test_a_tab_that_waited_behind_another_is_not_refused(make, cast, trial, time
 def test_only_managers_choose_a_scan_that_waits_for_verification(client, make, cast, dataset):
     """Who could pick every scan by hand would never meet a known case."""
     attempt, referred = make(), make(Status.REFER)
+    for one, mode in ((attempt, "verify"), (referred, "visual")):  # who has judged a scan may look it up
+        lend(cast.reviewer, [one], mode)
+        verdict = say(cast.reviewer, one, mode=mode)
+        actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce=f"u{one.pk}")
+    actions.release_leases(actor=cast.reviewer)
     client.force_login(cast.reviewer)
     ask = lambda one: client.post(reverse("work-one", args=[one.pk]), "{}", content_type="application/json")  # noqa: E731
     assert (ask(attempt).status_code, ask(attempt).json()["code"]) == (409, "not_allowed")

@@ -90,7 +90,8 @@ def test_only_failures_that_are_still_known_count_as_hidden(make, cast, dataset,
     attempt = make()
     judge(cast.colleague, attempt, truth)
     actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth=truth)
-    Lease.objects.create(attempt=attempt, user=cast.reviewer, mode=Mode.VERIFY, until=now(attempt).created_at)
+    until = now(attempt).created_at
+    Lease.objects.create(attempt=attempt, user=cast.reviewer, mode=Mode.VERIFY, until=until, known=True)
     assert judge(cast.reviewer, attempt, truth, lease=False).gold
     assert counted(cast.reviewer, dataset) == (hidden, hidden)
     actions.drop_gold(actor=cast.manager, attempt_id=attempt.pk)

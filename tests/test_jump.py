@@ -19,7 +19,7 @@ HTMX = {"HX-Request": "true"}
 @pytest.fixture
 def browse(cast):
     client = Client()
-    client.force_login(cast.reviewer)
+    client.force_login(cast.manager)
     return client
 
 

@@ -124,6 +124,7 @@ def test_a_chosen_scan_of_an_assigned_queue_is_for_the_assigned_alone(make, cast
 
 def test_the_page_of_one_scan_gives_nothing_of_an_assigned_queue(client, make, cast, dataset):
     attempt = make(Status.REFER)
+    judge(cast.colleague, attempt, "unsure", mode=Mode.VISUAL)  # may look it up from now on
     actions.assign(actor=cast.manager, dataset=dataset, mode=Mode.VISUAL, user=cast.reviewer)
     client.force_login(cast.colleague)
     answer = client.post(reverse("work-one", args=[attempt.pk]), "{}", content_type="application/json")

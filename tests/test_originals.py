@@ -17,11 +17,11 @@ from inference.projections.views import SLICE_VIEWS
 from reviews import actions, append_only, audit, export, originals
 from reviews.actions import looking
 from reviews.actions.looking import seal_looks
-from reviews.models import AccessLog, Attempt, AuditEvent, Membership, Role
+from reviews.models import AccessLog, Attempt, AuditEvent, Membership, Mode, Role
 from reviews.states import Status
 from reviews.views import items
 from reviews.views.pictures import VIEW_LABELS, picture_url, token
-from tests.conftest import now
+from tests.conftest import judge, now
 
 pytestmark = pytest.mark.django_db
 VIEWS = ["front", "sagittal_mid", "removed_front", "removed_sagittal_mid"]
@@ -38,10 +38,14 @@ def may(cast, dataset, name, role=Role.REVIEWER, **rights):
 
 
 @pytest.fixture
-def shown(make, settings, tmp_path):
-    """An attempt whose pictures and volumes are on disk, waiting for visual QC."""
+def shown(make, cast, settings, tmp_path):
+    """An attempt whose pictures and volumes are on disk, waiting for visual QC; two reviewers may look it up."""
     settings.DATA_DIR = tmp_path
     attempt = make(Status.REFER)
+    for person in (cast.reviewer, cast.colleague):  # who only judges looks up what they have judged
+        verdict = judge(person, attempt, mode=Mode.VISUAL)
+        actions.undo_verdict(actor=person, verdict_id=verdict.pk, nonce="undo")
+        actions.release_leases(actor=person)
     folder = tmp_path / attempt.views_dir
     folder.mkdir(parents=True)
     for name in VIEWS:
@@ -131,7 +135,8 @@ def test_what_was_sent_is_in_the_log_once_a_look(cast, dataset, shown, at):
 
 def test_what_is_fetched_ahead_shows_no_original_whatever_is_asked(cast, dataset, shown):
     may(cast, dataset, "reviewer", sees_originals=True)
-    body = {"wanted": [{"attempt": shown.pk, "names": [*VIEWS, "removed_front-thumb"]}]}
+    handle = actions.lease_one(actor=cast.reviewer, attempt_id=shown.pk).given
+    body = {"wanted": [{"handle": handle, "names": [*VIEWS, "removed_front-thumb"]}]}
     answer = browse(cast.reviewer).post(reverse("work-pictures"), body, content_type="application/json")
     length = int.from_bytes(answer.content[:4], "big")
     assert [row["name"] for row in json.loads(answer.content[4 : 4 + length])] == ["front", "sagittal_mid"]

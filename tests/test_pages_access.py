@@ -65,12 +65,25 @@ def files_of(attempt):
     ]
 
 
+def files_given(user, attempt):
+    """The same files under the handle by which a person was given the attempt."""
+    given = actions.lease_one(actor=user, attempt_id=attempt.pk).given
+    return [
+        reverse("picture-given", args=[given, "front"]),
+        reverse("picture-given", args=[given, "front-thumb"]),
+        reverse("slices-given", args=[given, "axial", "removed"]),
+        reverse("volume-given", args=[given, "before", "volume.nii.gz"]),
+    ]
+
+
 def test_files_are_for_members_alone_and_never_for_a_shared_cache(browse, cast, dataset, shown):
-    actions.grant(
-        actor=cast.owner, dataset=dataset, user=cast.reviewer, role="reviewer", downloads_originals=True
-    )
-    for url in files_of(shown):
-        mine = browse(cast.reviewer).get(url)
+    for person, role in ((cast.reviewer, "reviewer"), (cast.manager, "manager")):
+        actions.grant(actor=cast.owner, dataset=dataset, user=person, role=role, downloads_originals=True)
+    by_id, by_handle = files_of(shown), files_given(cast.reviewer, shown)
+    assert {browse(cast.reviewer).get(url).status_code for url in by_id} == {404}  # not judged yet
+    assert {browse(cast.manager).get(url).status_code for url in by_handle} == {404}  # somebody else's
+    for person, url in [(cast.manager, url) for url in by_id] + [(cast.reviewer, url) for url in by_handle]:
+        mine = browse(person).get(url)
         assert mine.status_code == 200, url
         assert mine["Cache-Control"].startswith("private, ")
         assert mine["Vary"] == "Cookie"
@@ -82,7 +95,7 @@ def unpack(content: bytes) -> dict:
     length = int.from_bytes(content[:4], "big")
     at, found = 4 + length, {}
     for row in json.loads(content[4:at]):
-        found[row["attempt"], row["name"]] = content[at : at + row["bytes"]]
+        found[row["handle"], row["name"]] = content[at : at + row["bytes"]]
         at += row["bytes"]
     assert at == len(content)
     return found
@@ -93,12 +106,13 @@ def test_a_sheaf_holds_only_what_the_person_may_see(browse, cast, shown, setting
     folder = settings.DATA_DIR / shown.views_dir
     Image.new("L", (8, 9)).save(folder / "saliency_front.webp")
     names = ["front", "front-thumb", "saliency_front", "left", "../../secret", 7]
-    body = {"wanted": [{"attempt": shown.pk, "names": names}, {"attempt": 999, "names": names}]}
+    handle = actions.lease_one(actor=cast.reviewer, attempt_id=shown.pk).given
+    body = {"wanted": [{"handle": handle, "names": names}, {"handle": str(shown.pk), "names": names}]}
     mine = post(browse(cast.reviewer), reverse("work-pictures"), body)
     assert mine["Cache-Control"] == "private, no-store"
     assert unpack(mine.content) == {
-        (shown.pk, "front"): (folder / "front.webp").read_bytes(),
-        (shown.pk, "front-thumb"): (folder / "front.thumb.webp").read_bytes(),
+        (handle, "front"): (folder / "front.webp").read_bytes(),
+        (handle, "front-thumb"): (folder / "front.thumb.webp").read_bytes(),
     }
     assert unpack(post(browse(cast.stranger), reverse("work-pictures"), body).content) == {}
     assert post(browse(), reverse("work-pictures"), body).status_code == 401
@@ -122,18 +136,22 @@ def test_saliency_is_hidden_until_the_first_judgement(browse, cast, shown, setti
     Attempt.objects.filter(pk=shown.pk).update(view_names=["front", "saliency_front"])
     Image.new("L", (8, 9)).save(settings.DATA_DIR / shown.views_dir / "saliency_front.webp")
     url = picture_url(now(shown), "saliency_front")
-    assert browse(cast.reviewer).get(url).status_code == 404
+    assert browse(cast.manager).get(url).status_code == 404
     life = reverse("scan", args=[shown.scan_id])
-    assert url not in browse(cast.reviewer).get(life).content.decode()
+    assert url not in browse(cast.manager).get(life).content.decode()
+    given = actions.lease_one(actor=cast.reviewer, attempt_id=shown.pk).given
+    mine = reverse("picture-given", args=[given, "saliency_front"])
+    assert browse(cast.reviewer).get(mine).status_code == 404
     type(shown.dataset).objects.update(opinion_after_judgement=False)
-    assert browse(cast.reviewer).get(url).status_code == 200
-    assert url in browse(cast.reviewer).get(life).content.decode()
+    assert browse(cast.reviewer).get(mine).status_code == 200
+    assert browse(cast.manager).get(url).status_code == 200
+    assert url in browse(cast.manager).get(life).content.decode()
 
 
 def test_a_volume_that_cannot_be_read_is_named(browse, cast, shown, settings):
     (settings.DATA_DIR / "after.nii.gz").write_bytes(b"no volume")
     url = reverse("slices", args=[shown.pk, token(shown), "axial", "after"])
-    answer = browse(cast.reviewer).get(url)
+    answer = browse(cast.manager).get(url)
     assert answer.status_code == 422
     assert b"after.nii.gz" in answer.content
 
@@ -158,9 +176,8 @@ def test_logged_out_requests_for_items_are_told_so(browse, dataset):
         {"verdicts": []},
         {"verdicts": "x"},
         {"verdicts": [1]},
-        {"verdicts": [{"attempt": "1"}]},
-        {"verdicts": [{"attempt": 1, "reasons": "nose"}]},
-        {"verdicts": [{"attempt": 1, "exposure_ms": -1}]},
+        {"verdicts": [{"handle": "x", "reasons": "nose"}]},
+        {"verdicts": [{"handle": "x", "exposure_ms": -1}]},
     ],
 )
 def test_a_malformed_verdict_is_refused_whole(browse, cast, dataset, body):
@@ -172,8 +189,14 @@ def test_the_server_refuses_a_pass_that_was_not_looked_at(browse, cast, dataset,
     attempt = make()
     type(dataset).objects.update(min_exposure_seconds=5)
     client = browse(cast.reviewer)
-    post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12})
-    verdict = {"nonce": "a-0", "attempt": attempt.pk, "mode": "verify", "class": "pass", "exposure_ms": 60000}
+    taken = post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12}).json()["items"]
+    verdict = {
+        "nonce": "a-0",
+        "handle": taken[0]["handle"],
+        "mode": "verify",
+        "class": "pass",
+        "exposure_ms": 60000,
+    }
     (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
     assert (result["ok"], result["code"]) == (False, "too_early")
     assert now(attempt).status == Status.VERIFY
@@ -183,9 +206,12 @@ def test_a_stranger_can_neither_take_nor_judge(browse, cast, dataset, make):
     attempt = make()
     client = browse(cast.stranger)
     assert post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 1}).status_code == 404
-    verdict = {"nonce": "a-0", "attempt": attempt.pk, "mode": "verify", "class": "pass"}
-    (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
-    assert (result["ok"], result["code"]) == (False, "not_allowed")
+    (mine,) = actions.lease_batch(actor=cast.reviewer, dataset=dataset, mode=Mode.VERIFY, count=1)
+    for handle in (mine.given, str(attempt.pk), "", None):
+        verdict = {"nonce": "a-0", "handle": handle, "mode": "verify", "class": "pass"}
+        (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
+        assert (result["ok"], result["code"]) == (False, "not_leased")
+    assert now(attempt).status == Status.VERIFY
 
 
 def test_a_manager_judges_a_chosen_scan_of_an_assigned_queue(browse, cast, dataset, shown, make):
@@ -193,15 +219,17 @@ def test_a_manager_judges_a_chosen_scan_of_an_assigned_queue(browse, cast, datas
     make(Status.REFER)
     client, address = browse(cast.manager), reverse("visual-one", args=[shown.pk])
     assert client.get(address).status_code == 200
-    assert post(client, reverse("work-one", args=[shown.pk]), {}).status_code == 200
+    (one,) = post(client, reverse("work-one", args=[shown.pk]), {}).json()["items"]
     more = post(
-        client, reverse("work-items", args=[dataset.slug, "visual"]), {"count": 6, "exclude": [shown.pk]}
+        client,
+        reverse("work-items", args=[dataset.slug, "visual"]),
+        {"count": 6, "exclude": [one["handle"]]},
     )
     assert more.json()["items"] == []
-    verdict = {"nonce": "a-0", "attempt": shown.pk, "mode": "visual", "class": "pass"}
+    verdict = {"nonce": "a-0", "handle": one["handle"], "mode": "visual", "class": "pass"}
     assert post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"][0]["ok"]
     undone = post(client, reverse("work-undo", args=[dataset.slug, "visual"]), {}).json()["undone"]
-    assert [row["item"]["id"] for row in undone] == [shown.pk]
+    assert [row["item"]["name"] for row in undone] == [one["name"]]
     assert browse(cast.colleague).get(address).status_code == 404
     assert (
         post(browse(cast.colleague), reverse("work-undo", args=[dataset.slug, "visual"]), {}).status_code
@@ -217,6 +245,11 @@ def test_judging_is_offered_to_those_who_may(browse, cast, dataset, make):
         address, life = (reverse("visual-one", args=[attempt.pk]), reverse("scan", args=[attempt.scan_id]))
         return [person for person in people if address in browse(person).get(life).content.decode()]
 
+    assert offered() == [cast.manager]  # who only judges looks up what they have judged
+    for person in (cast.reviewer, cast.colleague):
+        verdict = judge(person, attempt, mode=Mode.VISUAL)
+        actions.undo_verdict(actor=person, verdict_id=verdict.pk, nonce="undo")
+        actions.release_leases(actor=person)
     assert offered() == [cast.manager, cast.reviewer, cast.colleague]
     actions.assign(actor=cast.manager, dataset=dataset, mode=Mode.VISUAL, user=cast.reviewer)
     assert offered() == [cast.manager, cast.reviewer]

@@ -93,14 +93,14 @@ def test_no_order_sorts_the_whole_table(cast, dataset, sort, status):
 
 def test_the_overview_filters_and_hides_other_datasets(browse, cast, make):
     one, two = make(subject="alpha"), make(Status.REFER, subject="beta")
-    page = text(browse(cast.reviewer).get("/scans/?q=sub-alp"))
+    page = text(browse(cast.manager).get("/scans/?q=sub-alp"))
     assert "sub-alpha" in page
     assert "sub-beta" not in page
-    assert "sub-beta" in text(browse(cast.reviewer).get("/scans/?status=refer&show=wall"))
-    assert "sub-alpha" not in text(browse(cast.reviewer).get("/scans/?status=refer"))
+    assert "sub-beta" in text(browse(cast.manager).get("/scans/?status=refer&show=wall"))
+    assert "sub-alpha" not in text(browse(cast.manager).get("/scans/?status=refer"))
     assert "sub-alpha" not in text(browse(cast.stranger).get("/scans/"))
     assert browse(cast.stranger).get(reverse("scan", args=[one.scan_id])).status_code == 404
-    assert browse(cast.reviewer).get(reverse("scan", args=[two.scan_id])).status_code == 200
+    assert browse(cast.manager).get(reverse("scan", args=[two.scan_id])).status_code == 200
 
 
 def test_a_cursor_somebody_made_up_is_ignored(browse, cast, make):
@@ -115,7 +115,7 @@ def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_review
     judge(cast.colleague, first, "brain")
     actions.make_gold(actor=cast.owner, attempt_id=first.pk, truth="brain")
     url = reverse("scan", args=[first.scan_id])
-    manager, reviewer = text(browse(cast.manager).get(url)), text(browse(cast.reviewer).get(url))
+    manager, reviewer = text(browse(cast.manager).get(url)), text(browse(cast.colleague).get(url))
     assert "Attempt 2" in reviewer
     assert "judged_fail" in reviewer
     assert "standard" in reviewer

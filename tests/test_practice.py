@@ -56,7 +56,7 @@ def test_nothing_tells_before_the_answer(client, case):
     slug = case.dataset.slug
     page = client.get(reverse("practice", args=[slug])).content.decode()
     (item,) = post(client, reverse("work-items", args=[slug, "practice"]), {"count": 6})["items"]
-    assert item["id"] == case.pk
+    assert item["name"] == f"sub-{case.scan.subject}"
     assert item["number"] is None
     for words in (PROBLEM, "5.2", "See the crown."):
         assert words not in page
@@ -66,7 +66,9 @@ def test_nothing_tells_before_the_answer(client, case):
 
 
 def test_everything_is_told_with_the_answer(client, case):
-    body = {"attempt": case.pk, "class": "face", "nonce": "a-0"}
+    url = reverse("work-items", args=[case.dataset.slug, "practice"])
+    (item,) = post(client, url, {"count": 6})["items"]
+    body = {"handle": item["handle"], "class": "face", "nonce": "a-0"}
     answer = post(client, reverse("work-practise"), body)
     assert (answer["correct"], answer["truth"], answer["explanation"]) == (False, "brain", "See the crown.")
     assert {"label": "Brain removed", "value": "5.2 ml"} in answer["measurements"]

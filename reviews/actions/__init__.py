@@ -9,9 +9,16 @@ from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.handing_in import claim_intake, hand_in, requeue_intakes, settle_intake
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
-from reviews.actions.judging import Judgement, Outcome, accept_page, record_verdict, refer
+from reviews.actions.judging import NOBODYS, Judgement, Outcome, accept_page, record_verdict, refer
 from reviews.actions.keys import TooMany, issue_token, revoke_token, user_of_token
-from reviews.actions.leases import lease_batch, lease_one, queues_of, release_leases, renew_leases
+from reviews.actions.leases import (
+    attempts_given,
+    lease_batch,
+    lease_one,
+    queues_of,
+    release_leases,
+    renew_leases,
+)
 from reviews.actions.looking import look_at_original, require_sight, seal_looks
 from reviews.actions.people import (
     assign,
@@ -48,6 +55,7 @@ from reviews.actions.versions import (
 from reviews.actions.waiting import consequences
 
 __all__ = [
+    "NOBODYS",
     "UNDO_HOURS",
     "Finding",
     "Judgement",
@@ -65,6 +73,7 @@ __all__ = [
     "active_thresholds",
     "adopt_model",
     "assign",
+    "attempts_given",
     "claim",
     "claim_intake",
     "claiming_processes",

@@ -1,11 +1,14 @@
 """Known cases: hidden in the verification queue to measure the catch rate, or shown in practice."""
 
+from collections.abc import Collection
+
 from django.db import transaction
 from django.db.models import Max, Q
 
 from reviews.actions import clock
 from reviews.actions.core import Refused, get_attempt, record, require_manager, require_reviewer
-from reviews.models import Attempt, Dataset, GoldItem, Mode, Verdict
+from reviews.models import Attempt, Dataset, Given, GoldItem, Mode, Verdict
+from reviews.models.decisions import random_handle
 from reviews.states import WORKING, Status
 from reviews.thresholds import CLASSES
 
@@ -41,14 +44,21 @@ def drop_gold(*, actor, attempt_id: int) -> None:
 
 
 @transaction.atomic
-def practice_batch(*, actor, dataset: Dataset, count: int) -> list[Attempt]:
-    """Practice cases with pictures, those this person has not or least recently practised first."""
+def practice_batch(*, actor, dataset: Dataset, count: int, exclude: Collection[int] = ()) -> list[Attempt]:
+    """Practice cases with pictures, those this person has not or least recently practised first; each is given a handle."""
     require_reviewer(actor, dataset.pk)
     clock.hand_out_practice(actor=actor)
     mine = Q(verdicts__user_id=actor.pk, verdicts__mode=Mode.PRACTICE)
     cases = Attempt.objects.filter(dataset=dataset, gold__practice=True).exclude(views_dir="")
     ordered = cases.annotate(practised=Max("verdicts__pk", filter=mine)).select_related("scan", "gold")
-    return sorted(ordered, key=lambda attempt: (attempt.practised or 0, attempt.pk * 7919 % 1009))[:count]
+    found = sorted(ordered, key=lambda attempt: (attempt.practised or 0, attempt.pk * 7919 % 1009))[:count]
+    found = [attempt for attempt in found if attempt.pk not in set(exclude)]
+    for attempt in found:
+        attempt.given = random_handle()
+    Given.objects.bulk_create(
+        [Given(handle=attempt.given, attempt=attempt, user=actor, mode=Mode.PRACTICE) for attempt in found]
+    )
+    return found
 
 
 @transaction.atomic

@@ -24,6 +24,7 @@ from reviews.states import JUDGEABLE, Event, Status
 from reviews.thresholds import CLASSES
 
 UNSURE = "unsure"
+NOBODYS = 0  # what an unknown handle stands for
 NONCE_LENGTH = 64
 MAX_MS = 24 * 3600 * 1000
 NOTE_LENGTH = 4000
@@ -116,14 +117,18 @@ def _replayed(judgement: Judgement, actor) -> Verdict | None:
 
 
 def _judge(judgement: Judgement, actor) -> Verdict:
+    if judgement.attempt_id == NOBODYS:
+        raise NotLeased(NOBODYS)
     attempt = get_attempt(judgement.attempt_id)
     require_reviewer(actor, attempt.dataset_id)
-    gold = _hidden_case(attempt, judgement)
-    if gold is None:
+    lease = _require_lease(attempt, judgement, actor)  # first: whoever holds none is told nothing of the scan
+    if not lease.known:
         _require_open(attempt, judgement)
-    verdict = _row(attempt, judgement, actor, gold, _times(attempt, judgement, actor))
-    if gold is not None:
-        noted = {"class": judgement.klass, "truth": gold.truth, "verdict": verdict.pk}
+    times = _times(attempt, judgement, lease, actor)
+    truth = _truth(attempt) if lease.known else ""
+    verdict = _row(attempt, judgement, actor, times, known=lease.known, truth=truth)
+    if lease.known:
+        noted = {"class": judgement.klass, "truth": truth or None, "verdict": verdict.pk}
         record(attempt, "gold_judged", actor=actor, before=None, after=noted, rows=[verdict])
     elif judgement.klass == UNSURE:
         _doubt(attempt, verdict, actor)
@@ -133,11 +138,10 @@ def _judge(judgement: Judgement, actor) -> Verdict:
     return verdict
 
 
-def _hidden_case(attempt: Attempt, judgement: Judgement) -> GoldItem | None:
-    """The known case this is, when it was slipped into the verification queue."""
-    if judgement.mode != Mode.VERIFY or attempt.state is Status.VERIFY:
-        return None
-    return GoldItem.objects.filter(attempt=attempt, practice=False).first()
+def _truth(attempt: Attempt) -> str:
+    """The class of a known case; '' when it was dropped after it had been given."""
+    item = GoldItem.objects.filter(attempt=attempt, practice=False).first()
+    return item.truth if item else ""
 
 
 def _require_open(attempt: Attempt, judgement: Judgement) -> None:
@@ -147,14 +151,16 @@ def _require_open(attempt: Attempt, judgement: Judgement) -> None:
     next_status(attempt, _event(judgement.klass))
 
 
-def _times(attempt: Attempt, judgement: Judgement, actor) -> clock.Counted:
-    """What counts of the times that were claimed; a pass needs the minimum.
-
-    An expired lease still counts while nobody else has taken the attempt; it is for one way of judging.
-    """
+def _require_lease(attempt: Attempt, judgement: Judgement, actor) -> Lease:
+    """An expired lease still counts while nobody else has taken the attempt; it is for one way of judging."""
     lease = Lease.objects.filter(attempt=attempt, user_id=actor.pk, mode=judgement.mode).first()
     if lease is None:
         raise NotLeased(attempt.pk)
+    return lease
+
+
+def _times(attempt: Attempt, judgement: Judgement, lease: Lease, actor) -> clock.Counted:
+    """What counts of the times that were claimed; a pass needs the minimum."""
     return clock.spend(
         actor=actor,
         since=lease.granted_at,
@@ -177,7 +183,7 @@ def _event(klass: str) -> Event:
 
 
 def _row(
-    attempt: Attempt, judgement: Judgement, actor, gold: GoldItem | None, times: clock.Counted
+    attempt: Attempt, judgement: Judgement, actor, times: clock.Counted, *, known: bool, truth: str
 ) -> Verdict:
     triage = TriageRecord.objects.filter(attempt=attempt).select_related("prediction").first()
     unsure = judgement.klass == UNSURE
@@ -189,8 +195,8 @@ def _row(
         reasons=list(judgement.reasons),
         note=judgement.note,
         mode=judgement.mode,
-        gold=gold is not None,
-        correct=None if gold is None or unsure else judgement.klass == gold.truth,
+        gold=known,
+        correct=None if unsure or not truth else judgement.klass == truth,
         status_before=attempt.status,
         active_ms=times.active_ms,
         exposure_ms=times.exposure_ms,

@@ -1,7 +1,6 @@
 """Leases: one person at a time holds an attempt, for a limited and renewable time."""
 
-import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from django.db import transaction
@@ -18,11 +17,11 @@ from reviews.actions.core import (
     require_manager,
     require_reviewer,
 )
-from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
-from reviews.models.ahead import lease_over, lease_runs
+from reviews.actions.known_queue import Place, mixes, open_cases, queue_of
+from reviews.models import Attempt, Dataset, Given, Lease, Mode
+from reviews.models.ahead import lease_over
 from reviews.states import JUDGEABLE, Status
 
-OVERSAMPLE = 8
 MOST_HELD = 192  # four of the largest pages; time is saved up for no more scans than these
 
 
@@ -32,19 +31,19 @@ def lease_batch(
 ) -> list[Attempt]:
     """Up to `count` attempts for this person: those already held first, then new ones by confidence.
 
-    `exclude` names what the browser already has. A share of hidden known cases is mixed into verification.
+    `exclude` is what the browser already has. Each is `given` a handle. A share of hidden known cases is mixed into
+    verification.
     """
     require_reviewer(actor, dataset.pk)
     held = _held(actor, dataset, mode, exclude)[:count]
     missing = count - len(held)
     if not missing:
         return held
-    known = {attempt.pk for attempt in held} | set(exclude)
-    room = _room(actor, known)
+    there = {attempt.pk for attempt in held} | set(exclude)
+    room = _room(actor, there)
     if not held and not room:
         raise Refused(f"You hold {MOST_HELD} scans already: judge some of them, or close a page.")
-    fresh = _take(actor, dataset, mode, min(missing, room), known)
-    return held + _mix_gold(actor, dataset, mode, fresh, known)
+    return held + _take(actor, dataset, mode, min(missing, room), there)
 
 
 @transaction.atomic
@@ -62,7 +61,7 @@ def lease_one(*, actor, attempt_id: int, mode: str = Mode.VISUAL) -> Attempt:
         require_manager(actor, attempt.dataset_id)
     if attempt.referrals.filter(user_id=actor.pk).exists():
         require_manager(actor, attempt.dataset_id)
-    if not _acquire(actor, attempt.dataset, mode, [attempt.pk]):
+    if not acquire(actor, attempt.dataset, mode, [Place(attempt)]):
         raise NotLeased(attempt.pk)
     return attempt
 
@@ -77,6 +76,12 @@ def _require_open_queues(actor, attempt: Attempt, mode: str) -> None:
     here = Dataset.objects.filter(pk=attempt.dataset_id)
     if not all(here.open_to(actor, needed).exists() for needed in queues_of(attempt, mode)):
         require_manager(actor, attempt.dataset_id)
+
+
+def attempts_given(actor, handles: Collection[str]) -> dict[str, int]:
+    """The attempts that this person was given under these handles; a handle of anybody else's stands for nothing."""
+    rows = Given.objects.filter(handle__in=handles, user_id=actor.pk)
+    return dict(rows.values_list("handle", "attempt_id"))
 
 
 @transaction.atomic
@@ -102,12 +107,14 @@ def release_leases(*, actor, attempt_ids: Collection[int] | None = None) -> int:
 
 
 def _held(actor, dataset: Dataset, mode: str, exclude: Collection[int]) -> list[Attempt]:
-    """What the person holds and can still judge, renewed."""
-    usable = Q(status__in=_statuses(mode)) | Q(gold__isnull=False, gold__practice=False)
+    """What the person holds and can still judge, renewed; in the order in which it was given."""
+    usable = Q(status__in=_statuses(mode)) | Q(lease__known=True)
     mine = Attempt.objects.filter(usable, dataset=dataset, lease__user_id=actor.pk, lease__mode=mode)
     held = list(mine.exclude(pk__in=exclude).select_related("scan", "lease").order_by("lease__id"))
     if held:
         _prolong(Lease.objects.filter(user_id=actor.pk, attempt__in=held), dataset)
+    for attempt in held:
+        attempt.given = attempt.lease.handle
     return held
 
 
@@ -131,53 +138,55 @@ def _statuses(mode: str) -> list[str]:
     return [Status.VERIFY.value] if mode == Mode.VERIFY else [Status.REFER.value, Status.NEEDS_PERSON.value]
 
 
-def _take(actor, dataset: Dataset, mode: str, count: int, known: set[int]) -> list[Attempt]:
-    """New attempts from the queue; what another person takes at the same moment is skipped."""
+def _take(actor, dataset: Dataset, mode: str, count: int, there: set[int]) -> list[Attempt]:
+    """New places of the queue; what another person takes at the same moment is skipped."""
+    cases = open_cases(actor, dataset) if mixes(actor, dataset, mode) else None
+    scans = [case.attempt.scan_id for case in cases or ()]
     taken: list[Attempt] = []
     while len(taken) < count:
         queue = Attempt.objects.filter(dataset=dataset).awaiting(mode).for_reviewer(actor, mode)
-        free = queue.exclude(pk__in=known).by_confidence().select_related("scan")
-        candidates = list(free[: count - len(taken)])
-        if not candidates:
+        queue = queue.exclude(scan__in=scans) if scans else queue
+        free = queue.exclude(pk__in=there).by_confidence().select_related("scan")
+        room = count - len(taken)
+        waiting = list(free[:room])
+        if cases is None:
+            places = [Place(attempt) for attempt in waiting]
+        else:
+            free_cases = [case for case in cases if case.attempt.pk not in there]
+            places = queue_of(actor, dataset, waiting, room, free_cases)
+        if not places:
             break
-        got = _acquire(actor, dataset, mode, [attempt.pk for attempt in candidates])
-        taken += [attempt for attempt in candidates if attempt.pk in got]
-        known |= {attempt.pk for attempt in candidates}
+        got = acquire(actor, dataset, mode, places)
+        taken += [place.attempt for place in places if place.attempt.pk in got]
+        there |= {place.attempt.pk for place in places}
     return taken
 
 
-def _acquire(actor, dataset: Dataset, mode: str, ids: list[int]) -> set[int]:
-    """Insert leases where none stands; the unique attempt decides between two people."""
+def acquire(actor, dataset: Dataset, mode: str, places: Sequence[Place]) -> set[int]:
+    """Insert leases where none stands; the unique attempt decides between two people. Who gets one gets a handle."""
     now = timezone.now()
     until = now + timedelta(seconds=dataset.lease_seconds)
-    Lease.objects.filter(lease_over(), attempt_id__in=ids).exclude(user_id=actor.pk).delete()
-    leases = [Lease(attempt_id=pk, user=actor, mode=mode, granted_at=now, until=until) for pk in ids]
+    of = {place.attempt.pk: place for place in places}
+    Lease.objects.filter(lease_over(), attempt_id__in=of).exclude(user_id=actor.pk).delete()
+    leases = [
+        Lease(attempt_id=pk, user=actor, mode=mode, known=place.known, granted_at=now, until=until)
+        for pk, place in of.items()
+    ]
     Lease.objects.bulk_create(leases, ignore_conflicts=True)
-    mine = Lease.objects.filter(attempt_id__in=ids, user_id=actor.pk)
+    mine = Lease.objects.filter(attempt_id__in=of, user_id=actor.pk)
     _prolong(mine, dataset, mode=mode)
-    return set(mine.values_list("attempt_id", flat=True))
+    handles = dict(mine.values_list("attempt_id", "handle"))
+    _remember(actor, mode, [of[pk] for pk in handles], handles)
+    return set(handles)
 
 
-def _mix_gold(actor, dataset: Dataset, mode: str, fresh: list[Attempt], known: set[int]) -> list[Attempt]:
-    """Replace a share of the new attempts by known cases this person has not judged, at random places."""
-    if mode != Mode.VERIFY or not dataset.gold_share or not fresh:
-        return fresh
-    wanted = sum(secrets.randbelow(10_000) < dataset.gold_share * 10_000 for _ in fresh)
-    gold = _unseen_gold(actor, dataset, wanted, known) if wanted else []
-    got = _acquire(actor, dataset, mode, [attempt.pk for attempt in gold])
-    hidden = [attempt for attempt in gold if attempt.pk in got]
-    kept = fresh[: len(fresh) - len(hidden)]
-    release = [attempt.pk for attempt in fresh[len(kept) :]]
-    Lease.objects.filter(user_id=actor.pk, attempt_id__in=release).delete()
-    for attempt in hidden:
-        kept.insert(secrets.randbelow(len(kept) + 1), attempt)
-    return kept
-
-
-def _unseen_gold(actor, dataset: Dataset, count: int, known: set[int]) -> list[Attempt]:
-    seen = Verdict.objects.standing().filter(user_id=actor.pk, gold=True).values("attempt_id")
-    items = GoldItem.objects.filter(practice=False, attempt__dataset=dataset).exclude(attempt_id__in=seen)
-    free = items.exclude(attempt_id__in=known).exclude(lease_runs("attempt__lease__"))
-    ids = list(free.values_list("attempt_id", flat=True)[: count * OVERSAMPLE])
-    chosen = [ids.pop(secrets.randbelow(len(ids))) for _ in range(min(count, len(ids)))]
-    return list(Attempt.objects.filter(pk__in=chosen).select_related("scan"))
+def _remember(actor, mode: str, places: Sequence[Place], handles: dict[int, str]) -> None:
+    """Note who was given what, and under which handle: a lease that is renewed keeps its own."""
+    rows = []
+    for place in places:
+        attempt = place.attempt
+        attempt.given = handles[attempt.pk]
+        row = Given(handle=attempt.given, attempt=attempt, user=actor, mode=mode)
+        row.known, row.beside = place.known, place.beside
+        rows.append(row)
+    Given.objects.bulk_create(rows, ignore_conflicts=True)

@@ -6,7 +6,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from reviews.actions.core import Refused, StaleState, advance, get_attempt, record, require_reviewer
-from reviews.actions.leases import _acquire
+from reviews.actions.known_queue import Place
+from reviews.actions.leases import acquire
 from reviews.models import Attempt, Referral, Verdict
 from reviews.states import UNDO_EVENT, Event, Status
 
@@ -38,7 +39,7 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
             record(attempt, "gold_undone", actor=actor, before=None, after=noted, rows=[row])
         else:
             _bring_back(attempt, verdict, row, actor=actor)
-        if not _acquire(actor, attempt.dataset, verdict.mode, [attempt.pk]):
+        if not acquire(actor, attempt.dataset, verdict.mode, [Place(attempt, known=verdict.gold)]):
             raise Refused("Somebody else is judging this scan now.")
         return row
 

@@ -1,6 +1,7 @@
 """Tables, constraints and QuerySet verbs; no workflow."""
 
 from reviews.models.decisions import (
+    Given,
     GoldItem,
     Lease,
     ModelVersion,
@@ -30,6 +31,7 @@ __all__ = [
     "FormerName",
     "FrozenCase",
     "FrozenSet",
+    "Given",
     "GoldItem",
     "Intake",
     "Lease",

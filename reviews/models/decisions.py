@@ -1,9 +1,11 @@
 """What the model said, what the cut-offs made of it, and what people decided."""
 
+import secrets
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from reviews.models.people import Mode
@@ -150,6 +152,13 @@ class VerdictQuerySet(models.QuerySet):
         """One person's rows."""
         return self.filter(user_id=user.pk)
 
+    def first_answers(self) -> "VerdictQuerySet":
+        """What each person said first of each hidden known case, taken back or not; later answers stand beside it."""
+        hidden = Q(gold=True) & ~Q(mode=Mode.PRACTICE) & ~Q(kind=Verdict.Kind.RETRACTION)
+        same = {"user": OuterRef("user"), "attempt": OuterRef("attempt"), "pk__lt": OuterRef("pk")}
+        before = Verdict.objects.filter(hidden, **same)
+        return self.filter(hidden).filter(~Exists(before))
+
 
 class Verdict(models.Model):
     """One person's decision, doubt or retraction; rows are only ever added."""
@@ -201,12 +210,19 @@ class Verdict(models.Model):
         return f"{self.attempt_id} {self.klass or self.kind}"
 
 
+def random_handle() -> str:
+    """A name that tells nothing: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
 class Lease(models.Model):
-    """The right of one person to judge one attempt for a limited time."""
+    """The right of one person to judge one attempt for a limited time; outside it goes by its handle."""
 
     attempt = models.OneToOneField(Attempt, models.CASCADE, related_name="lease")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="leases")
     mode = models.CharField(max_length=8, choices=Mode.choices)
+    handle = models.CharField(max_length=32, unique=True, default=random_handle)
+    known = models.BooleanField("slipped in as a known case", default=False)
     granted_at = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField(db_index=True)
 
@@ -224,6 +240,27 @@ class SpentTime(models.Model):
 
     def __str__(self) -> str:
         return f"time of {self.user_id}"
+
+
+class Given(models.Model):
+    """That an attempt was given to a person, and under which handle: kept, so that a head once seen is remembered."""
+
+    handle = models.CharField(max_length=32, unique=True)
+    attempt = models.ForeignKey(Attempt, models.CASCADE, related_name="given_as")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="given")
+    mode = models.CharField(max_length=8, choices=Mode.choices)
+    known = models.BooleanField("slipped in as a known case", default=False)
+    beside = models.ForeignKey(Attempt, models.CASCADE, null=True, related_name="+", editable=False)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "attempt"], name="given_to_user"),
+            models.Index(fields=["user"], condition=Q(known=True), name="given_known_to_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} to {self.user_id}"
 
 
 class Referral(models.Model):

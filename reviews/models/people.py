@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -49,6 +50,11 @@ class Role(models.TextChoices):
         return self in (Role.MANAGER, Role.ADMIN, Role.AUDITOR)
 
     @property
+    def sees_all(self) -> bool:
+        """May look any scan up; who only judges sees those they have judged, so that no known case can be told."""
+        return self is not Role.REVIEWER
+
+    @property
     def only_looks(self) -> bool:
         """Never judges, and so may see at once what those who judge must not: opinions and known cases."""
         return self is Role.AUDITOR
@@ -63,6 +69,7 @@ REVIEWING = [role.value for role in Role if role.reviews]
 MANAGING = [role.value for role in Role if role.manages]
 FEEDING = [role.value for role in Role if role.feeds]
 AUDITING = [role.value for role in Role if role.audits]
+WHOLE = [role.value for role in Role if role.sees_all]
 LOOKING = [role.value for role in Role if role.only_looks]
 CALLING = [role.value for role in Role if role.calls]
 ENDING = timedelta(days=14)
@@ -92,6 +99,20 @@ class DatasetQuerySet(models.QuerySet):
     def called_by(self, user) -> "DatasetQuerySet":
         """Datasets that the user's API keys reach."""
         return self.of_member(user, CALLING)
+
+    def seen_whole_by(self, user) -> "DatasetQuerySet":
+        """Datasets in which the user may look up scans they have not judged; the others keep known cases from them."""
+        return self.of_member(user, WHOLE)
+
+    def judged_only_by(self, user) -> "DatasetQuerySet":
+        """Datasets in which the user judges and may look up no more than what they have judged."""
+        return self.visible_to(user).exclude(pk__in=Dataset.objects.seen_whole_by(user).values("pk"))
+
+    def kept_back_from(self, user) -> "DatasetQuerySet":
+        """Datasets with known cases hidden from the user: no count there may say how many scans really wait."""
+        cases = apps.get_model("reviews", "GoldItem").objects.filter(practice=False)
+        hidden = Q(gold_share__gt=0) | Exists(cases.filter(attempt__dataset=OuterRef("pk")))
+        return self.judged_only_by(user).filter(hidden)
 
     def seen_freely_by(self, user) -> "DatasetQuerySet":
         """Datasets in which nothing is kept back from the user, who never judges there; not by being a superuser."""
@@ -201,6 +222,11 @@ class FormerName(models.Model):
 def belongs(user) -> bool:
     """Whether the user has anything to do here: a role in some dataset, or a permission of the site."""
     return Dataset.objects.visible_to(user).exists() or any(user.has_perm(name) for name in SITE_PERMISSIONS)
+
+
+def counts_are_hidden(user) -> bool:
+    """Whether exact counts of what waits on the whole site would tell this person a known case."""
+    return not user.has_perm("reviews.add_thresholdset") and Dataset.objects.kept_back_from(user).exists()
 
 
 class Assignment(models.Model):

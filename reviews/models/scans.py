@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -17,12 +18,25 @@ STATUS_CHOICES = [(status.value, status.label) for status in Status]
 ROUTE_CHOICES = [(route.value, route.value) for route in Route]
 
 
+def judged_by(user):
+    """Scans of which the user has judged an attempt, whatever became of the verdict."""
+    verdicts = (
+        apps.get_model("reviews", "Verdict").objects.filter(user_id=user.pk).exclude(mode=Mode.PRACTICE)
+    )
+    return verdicts.values("attempt__scan")
+
+
+def _in_sight(user, judged: Q) -> Q:
+    datasets = Dataset.objects.visible_to(user)
+    return Q(dataset__in=Dataset.objects.seen_whole_by(user)) | (Q(dataset__in=datasets) & judged)
+
+
 class ScanQuerySet(models.QuerySet):
     def visible_to(self, user) -> "ScanQuerySet":
-        """Scans of the user's datasets."""
+        """Scans of the user's datasets; of those in which they only judge, the ones they have judged."""
         if user.is_superuser:
             return self
-        return self.filter(dataset__in=Dataset.objects.visible_to(user))
+        return self.filter(_in_sight(user, Q(pk__in=judged_by(user))))
 
 
 class Scan(models.Model):
@@ -66,10 +80,10 @@ class Scan(models.Model):
 
 class AttemptQuerySet(models.QuerySet):
     def visible_to(self, user) -> "AttemptQuerySet":
-        """Attempts of the user's datasets."""
+        """Attempts of the scans that the user may look up."""
         if user.is_superuser:
             return self
-        return self.filter(dataset__in=Dataset.objects.visible_to(user))
+        return self.filter(_in_sight(user, Q(scan__in=judged_by(user))))
 
     def awaiting_verification(self) -> "AttemptQuerySet":
         """Confident passes that no person has verified."""
@@ -144,6 +158,7 @@ class Attempt(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
 
     objects = AttemptQuerySet.as_manager()
+    given = ""  # the handle under which a person was given it, where a page was
 
     class Meta:
         constraints = [

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from reviews.models.decisions import CLASS_LABELS
-from reviews.models.people import belongs
+from reviews.models.people import belongs, counts_are_hidden
 from reviews.thresholds import REASON_SENTENCES, Reason
 
 register = template.Library()
@@ -20,6 +20,7 @@ PAGES = [
     ("setup", "setup", "Set-up"),
 ]
 MEMBERS_ONLY = ("thresholds", "setup")
+COUNTING = ("thresholds",)
 LETTERS = {"pass": "P", "face": "F", "brain": "B", "both": "M"}
 FIRST = ("status", "class", "mode")
 
@@ -30,7 +31,7 @@ def navigation(context) -> list[tuple[str, str, str]]:
     user = context.get("user")
     if user is None or not user.is_authenticated:
         return []
-    hidden = () if belongs(user) else MEMBERS_ONLY
+    hidden = MEMBERS_ONLY if not belongs(user) else COUNTING if counts_are_hidden(user) else ()
     return [(section, reverse(name), words) for section, name, words in PAGES if section not in hidden]
 
 

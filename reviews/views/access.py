@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
 
 from reviews.actions import Refused
-from reviews.models import Attempt, Dataset, Mode, Scan
+from reviews.models import Attempt, Dataset, Given, Mode, Scan, Verdict
 from reviews.models.people import belongs
 from reviews.plausible import read_json
 
@@ -66,12 +67,12 @@ def problem(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse({"code": code, "message": message}, status=status)
 
 
-def integers(values: object, most: int = 500) -> list[int]:
-    """A list of ids sent by a page."""
+def words(values: object, most: int = 500) -> list[str]:
+    """A list of handles sent by a page."""
     if not isinstance(values, list) or len(values) > most:
-        raise ValueError(f"A list of at most {most} ids is needed.")
-    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        raise ValueError("An id is not a whole number.")
+        raise ValueError(f"A list of at most {most} handles is needed.")
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("A handle is a word.")
     return values
 
 
@@ -121,9 +122,28 @@ def get_pictured(user, pk: int) -> Attempt:
     return get_object_or_404(Attempt.objects.visible_to(user).only(*PICTURE_FIELDS), pk=pk)
 
 
-def get_many_pictured(user, pks: list[int]) -> list[Attempt]:
-    """Those of the attempts that the user may see, with no more than their pictures need."""
-    return list(Attempt.objects.visible_to(user).filter(pk__in=pks).only(*PICTURE_FIELDS))
+def get_many_given(user, handles: list[str]) -> dict[str, Given]:
+    """By handle: what this person was given and holds now, has judged, or practises on; others stand for nothing."""
+    judged = Verdict.objects.filter(user_id=user.pk, attempt=OuterRef("attempt"))
+    at_hand = Q(attempt__lease__user_id=user.pk) | Q(mode=Mode.PRACTICE, attempt__gold__practice=True)
+    rows = Given.objects.filter(at_hand | Exists(judged), user_id=user.pk, handle__in=handles)
+    rows = rows.filter(attempt__dataset__in=Dataset.objects.visible_to(user))
+    return {row.handle: row for row in rows.select_related("attempt__scan", "attempt__dataset")}
+
+
+def get_given(user, name: str) -> Given:
+    """What stands for one handle, or for `HANDLE.2`: attempt 2 of the same scan, which verification never shows."""
+    handle, _, other = name.partition(".")
+    row = get_many_given(user, [handle]).get(handle)
+    if row is None:
+        raise Http404("This scan is not reserved for you.")
+    if other:
+        earlier = Attempt.objects.filter(scan=row.attempt.scan_id, number__lt=row.attempt.number)
+        wanted = Q(number=int(other)) if other.isdecimal() and len(other) < 5 else Q(pk__in=[])
+        if row.mode == Mode.VERIFY:
+            raise Http404("There is no such attempt here.")
+        row.attempt = get_object_or_404(earlier.select_related("scan", "dataset"), wanted)
+    return row
 
 
 def get_scan(user, pk: int) -> Scan:
@@ -135,15 +155,16 @@ __all__ = [
     "get_attempt",
     "get_audited",
     "get_dataset",
+    "get_given",
     "get_managed",
-    "get_many_pictured",
+    "get_many_given",
     "get_pictured",
     "get_queue",
     "get_scan",
-    "integers",
     "json_view",
     "login_required",
     "members_only",
     "number",
     "problem",
+    "words",
 ]

@@ -80,6 +80,8 @@ def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
         "min_exposure_ms": dataset.min_exposure_ms,
         "lease_seconds": dataset.lease_seconds,
         "made_today": made_today(user, dataset, mode),
+        "rounded": mode == Mode.VERIFY
+        and Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists(),
         "urls": {
             "items": items,
             "first": reverse("work-one", args=[first.pk]) if first else "",

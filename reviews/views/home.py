@@ -19,10 +19,15 @@ def home(request: HttpRequest) -> HttpResponse:
         mode: set(Dataset.objects.open_to(request.user, mode).values_list("pk", flat=True)) for mode in Mode
     }
     stands = reports.standing(datasets)
+    rounded = set(Dataset.objects.kept_back_from(request.user).values_list("pk", flat=True))
     rows = [
         {
             "dataset": dataset,
             "stand": stands[dataset.pk],
+            "rounded": dataset.pk in rounded,
+            "left": reports.left(request.user, dataset, Mode.VERIFY)
+            if dataset.pk in rounded
+            else stands[dataset.pk].verify,
             "verify": dataset.pk in mine[Mode.VERIFY],
             "visual": dataset.pk in mine[Mode.VISUAL],
         }

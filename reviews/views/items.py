@@ -9,15 +9,16 @@ from reviews.templatetags.qc import LETTERS
 from reviews.thresholds import CLASSES
 from reviews.views.pictures import (
     SALIENCY,
+    base_url,
     layers_of,
     opinion_is_open,
     picture_url,
     removed_views,
-    token,
     views_of,
     volume_name,
 )
 
+SHORT = 6  # letters of a handle that a person reads
 KEPT_LABELS = {
     "eyes": "Eyes kept",
     "nose": "Nose kept",
@@ -28,23 +29,26 @@ KEPT_LABELS = {
 
 
 def card(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
-    """Enough for the grid: a hidden known case looks like any other."""
-    scan = attempt.scan
-    name = "sub-" + scan.subject + (f" ses-{scan.session}" if scan.session else "")
+    """Enough for the grid, and nothing but the handle, the pictures and what they show: a known case looks like any."""
     return {
-        "id": attempt.pk,
-        "number": attempt.number,
-        "name": name,
-        "modality": scan.suffix or "scan",
+        "handle": attempt.given,
+        "name": attempt.given[:SHORT],
+        "modality": attempt.scan.suffix or "scan",
         "views": views_of(attempt, rights),
         "removed": removed_views(attempt, rights),
     }
 
 
+def named(attempt: Attempt) -> dict:
+    """Whose scan it is, where no known case is among the others."""
+    scan = attempt.scan
+    return {"name": "sub-" + scan.subject + (f" ses-{scan.session}" if scan.session else "")}
+
+
 def full(attempt: Attempt, user, rights: originals.Rights = originals.NONE) -> dict:
     """Everything the visual QC page shows of one attempt."""
     return card(attempt, rights) | {
-        "scan": attempt.scan_id,
+        **named(attempt),
         "status": attempt.state.label,
         "minimum_ms": attempt.dataset.min_exposure_ms if attempt.state is Status.VERIFY else 0,
         **run_of(attempt),
@@ -60,7 +64,7 @@ def full(attempt: Attempt, user, rights: originals.Rights = originals.NONE) -> d
 def sealed(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
     """A practice case before the answer: the pictures, and nothing that says what was found in them."""
     shown = {"slices": slices(attempt, rights), "volumes": volumes(attempt, rights)}
-    return card(attempt, rights) | {"number": None} | shown
+    return card(attempt, rights) | named(attempt) | {"number": None} | shown
 
 
 def unsealed(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
@@ -78,7 +82,10 @@ def others(attempt: Attempt) -> list[Attempt]:
     """The earlier attempts of the same scan, newest first."""
     if attempt.number == 1:
         return []
-    return list(attempt.scan.attempts.filter(number__lt=attempt.number).order_by("-number"))
+    found = list(attempt.scan.attempts.filter(number__lt=attempt.number).order_by("-number"))
+    for other in found:
+        other.given = f"{attempt.given}.{other.number}" if attempt.given else ""
+    return found
 
 
 def run_of(attempt: Attempt) -> dict:
@@ -104,7 +111,7 @@ def slices(attempt: Attempt, rights: originals.Rights) -> dict:
     layers = layers_of(attempt)
     closed = "" if rights.sees or layers == ["after"] else originals.CLOSED
     layers = ["after"] if closed else layers
-    return {"layers": layers, "closed": closed, "base": f"/slices/{attempt.pk}/{token(attempt)}/"}
+    return {"layers": layers, "closed": closed, "base": base_url("slices", attempt)}
 
 
 def volumes(attempt: Attempt, rights: originals.Rights) -> dict[str, str]:
@@ -112,8 +119,8 @@ def volumes(attempt: Attempt, rights: originals.Rights) -> dict[str, str]:
     paths = {"after": attempt.output_path}
     if rights.downloads:
         paths["before"] = attempt.scan.original_path
-    base = f"/volumes/{attempt.pk}/{token(attempt)}"
-    return {layer: f"{base}/{layer}/{volume_name(path)}" for layer, path in paths.items() if path}
+    base = base_url("volumes", attempt)
+    return {layer: f"{base}{layer}/{volume_name(path)}" for layer, path in paths.items() if path}
 
 
 def measurements(attempt: Attempt) -> list[dict]:

@@ -13,14 +13,14 @@ from django.views.decorators.http import require_GET
 
 from inference.volumes import VolumeError
 from reviews import actions, originals, sprites
-from reviews.models import Attempt, Dataset, Verdict
+from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.views.access import (
     get_attempt,
-    get_many_pictured,
+    get_given,
+    get_many_given,
     get_pictured,
     json_view,
     login_required,
-    number,
 )
 
 YEAR = 365 * 24 * 3600
@@ -52,8 +52,16 @@ def token(attempt: Attempt) -> str:
 
 
 def picture_url(attempt: Attempt, view: str, *, small: bool = False) -> str:
-    """The address of one view, or of its thumbnail."""
-    return reverse("picture", args=[attempt.pk, token(attempt), view + (SMALL if small else "")])
+    """The address of one view, or of its thumbnail: by the handle under which the attempt was given, if it was."""
+    name = view + (SMALL if small else "")
+    if attempt.given:
+        return reverse("picture-given", args=[attempt.given, name])
+    return reverse("picture", args=[attempt.pk, token(attempt), name])
+
+
+def base_url(kind: str, attempt: Attempt) -> str:
+    """Where the slices or volumes of an attempt begin, named as its pictures are."""
+    return f"/{kind}/h/{attempt.given}/" if attempt.given else f"/{kind}/{attempt.pk}/{token(attempt)}/"
 
 
 def views_of(attempt: Attempt, rights: originals.Rights = originals.NONE) -> list[dict]:
@@ -103,8 +111,25 @@ def opinion_is_open(user, attempt: Attempt) -> bool:
 def picture(request: HttpRequest, pk: int, version: str, view: str) -> HttpResponse:
     """One view as WebP."""
     attempt = get_pictured(request.user, pk)
+    if version != token(attempt):
+        raise Http404("There is no such picture of this attempt.")
+    return picture_of(request, attempt, view)
+
+
+@login_required
+@require_GET
+def picture_given(request: HttpRequest, handle: str, view: str) -> HttpResponse:
+    """One view of what the person was given under this handle; in verification never what the model thought."""
+    given = get_given(request.user, handle)
+    if given.mode == Mode.VERIFY and view.startswith(SALIENCY):
+        raise Http404("There is no such picture of this attempt.")
+    return picture_of(request, given.attempt, view)
+
+
+def picture_of(request: HttpRequest, attempt: Attempt, view: str) -> HttpResponse:
+    """The file of one view, if this person may see it."""
     name, view = view, view.removesuffix(SMALL)
-    if version != token(attempt) or view not in attempt.view_names:
+    if view not in attempt.view_names:
         raise Http404("There is no such picture of this attempt.")
     if view.startswith(SALIENCY) and not opinion_is_open(request.user, attempt):
         raise Http404("The model's opinion is shown after the first judgement.")
@@ -124,13 +149,11 @@ def sheaf(request: HttpRequest, body: dict) -> HttpResponse:
     wanted = body.get("wanted")
     if not isinstance(wanted, list) or not 0 < len(wanted) <= MOST_SHEAF_ITEMS:
         raise ValueError(f"From 1 to {MOST_SHEAF_ITEMS} items are needed.")
-    names = {
-        number(row.get("attempt"), 1, 2**62): row.get("names") for row in wanted if isinstance(row, dict)
-    }
+    names = {str(row.get("handle", "")): row.get("names") for row in wanted if isinstance(row, dict)}
     index, contents = [], []
-    for attempt in get_many_pictured(request.user, list(names)):
-        for name, content in contents_of(attempt, names[attempt.pk]):
-            index.append({"attempt": attempt.pk, "name": name, "bytes": len(content)})
+    for handle, given in get_many_given(request.user, list(names)).items():
+        for name, content in contents_of(given.attempt, names[handle]):
+            index.append({"handle": handle, "name": name, "bytes": len(content)})
             contents.append(content)
     head = json.dumps(index).encode()
     response = HttpResponse(
@@ -164,11 +187,33 @@ def path_of(attempt: Attempt, name: str) -> Path:
 def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) -> HttpResponse:
     """All slices of one plane in one WebP; the X-Tiles header says how they lie in it."""
     attempt = get_attempt(request.user, pk)
-    if version != token(attempt) or plane not in sprites.PLANES or layer not in layers_of(attempt):
+    if version != token(attempt):
+        raise Http404("There are no such slices of this attempt.")
+    return slices_of(request, attempt, plane, layer)
+
+
+@login_required
+@require_GET
+def slices_given(request: HttpRequest, handle: str, plane: str, layer: str) -> HttpResponse:
+    """The same of what the person was given under this handle."""
+    return slices_of(request, get_whole(request.user, handle), plane, layer)
+
+
+def get_whole(user, handle: str) -> Attempt:
+    """An attempt given with its volume: verification shows pictures alone."""
+    given = get_given(user, handle)
+    if given.mode == Mode.VERIFY:
+        raise Http404("Verification shows no volume.")
+    return given.attempt
+
+
+def slices_of(request: HttpRequest, attempt: Attempt, plane: str, layer: str) -> HttpResponse:
+    """The sheet of one plane and layer, made when it is asked for first."""
+    if plane not in sprites.PLANES or layer not in layers_of(attempt):
         raise Http404("There are no such slices of this attempt.")
     if layer in originals.LAYERS:
         require_sight(request.user, attempt)
-    name = f"{pk}-{version}-{plane}-{layer}.webp"
+    name = f"{attempt.pk}-{token(attempt)}-{plane}-{layer}.webp"
     try:
         sheet = sprites.sheet(
             Path(settings.DATA_DIR) / "slices" / name,
@@ -191,7 +236,21 @@ def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) 
 def volume(request: HttpRequest, pk: int, version: str, layer: str, name: str) -> FileResponse:
     """The volume itself, for the 3-D viewer; `name` only tells the viewer the file type."""
     attempt = get_attempt(request.user, pk)
-    if version != token(attempt) or layer not in ("after", "before"):
+    if version != token(attempt):
+        raise Http404("There is no such volume.")
+    return volume_of(request, attempt, layer, name)
+
+
+@login_required
+@require_GET
+def volume_given(request: HttpRequest, handle: str, layer: str, name: str) -> FileResponse:
+    """The same of what the person was given under this handle."""
+    return volume_of(request, get_whole(request.user, handle), layer, name)
+
+
+def volume_of(request: HttpRequest, attempt: Attempt, layer: str, name: str) -> FileResponse:
+    """The file of one layer."""
+    if layer not in ("after", "before"):
         raise Http404("There is no such volume.")
     path = attempt.output_path if layer == "after" else attempt.scan.original_path
     if not path or name != volume_name(path):

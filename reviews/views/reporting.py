@@ -26,10 +26,13 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     chosen = request.GET.get("dataset", "")
     datasets = [get_dataset(request.user, chosen)] if chosen else list(visible)
     audited = list(Dataset.objects.audited_by(request.user))
+    kept_back = list(Dataset.objects.kept_back_from(request.user))
+    datasets = [dataset for dataset in datasets if dataset not in kept_back]
     context = {
         "section": "reports",
         "datasets": visible,
         "chosen": chosen,
+        "kept_back": kept_back,
         "audited": audited,
         "standing": list(zip(datasets, reports.standing(datasets).values(), strict=True)),
         "days": reports.days(datasets),

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 from inference.plans import LADDERS, STANDARD
 from reviews import actions, audit, originals
 from reviews.forms import KnownForm
-from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Mode, Referral, Scan
+from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Mode, Referral, Scan, Verdict
 from reviews.states import Status
 from reviews.views import items
 from reviews.views.access import get_attempt, get_scan, login_required
@@ -65,10 +65,18 @@ def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict
         "verdicts": verdicts.select_related("user", "retracted_by").order_by("pk"),
         "opinion": items.opinion(attempt) if opinion_is_open(user, attempt) else None,
         "changes": changes(before, attempt) if before else [],
+        "answers": known_answers(attempt),
         "known": GoldItem.objects.filter(attempt=attempt).first(),
         "retryable": attempt.state is Status.ERROR,
         "needs_person": attempt.state is Status.NEEDS_PERSON,
     }
+
+
+def known_answers(attempt: Attempt) -> list[tuple[Verdict, bool]]:
+    """What was said of it as a hidden known case, each with whether it is that person's first answer, which counts."""
+    first = set(Verdict.objects.first_answers().filter(attempt=attempt).values_list("pk", flat=True))
+    said = attempt.verdicts.filter(gold=True, retracts__isnull=True).exclude(mode=Mode.PRACTICE)
+    return [(verdict, verdict.pk in first) for verdict in said.select_related("user").order_by("pk")]
 
 
 def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:

@@ -14,6 +14,7 @@ from reviews import alarms, keymap
 from reviews.forms import ScanFilter
 from reviews.models import Attempt, Dataset, Scan
 from reviews.models.preferences import own_keys
+from reviews.models.scans import judged_by
 from reviews.plausible import whole_number
 from reviews.states import Status
 from reviews.views.access import login_required
@@ -44,6 +45,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     sort = wanted.get("sort") or "newest"
     start = wanted.get("start", "") if sort == "subject" else ""
     after = request.GET.get("after") or beginning(start)
+    found = in_sight(request.user, found, datasets)
     rows, following = page(within(found, datasets), sort, after)
     jumping = "jump" in request.GET
     if jumping and wanted.get("q") and not following and len({attempt.scan_id for attempt in rows}) == 1:
@@ -60,6 +62,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "search_keys": keymap.merged(own_keys(request.user))["search"],
         "total": None if request.GET.get("after") else found.filter(dataset__in=datasets).count(),
         "first": not request.GET.get("after"),
+        "limited": Dataset.objects.judged_only_by(request.user).filter(pk__in=datasets).exists(),
     }
     response = render(request, template_for(request, context["first"]), context)
     return push_url(response, reverse("scans") + link(request)) if jumping else response
@@ -82,6 +85,12 @@ def shown_datasets(user, wanted: dict) -> list[int]:
     if wanted.get("dataset"):
         return [wanted["dataset"].pk]
     return list(Dataset.objects.visible_to(user).values_list("pk", flat=True))
+
+
+def in_sight(user, attempts, datasets: list[int]):
+    """Of datasets in which this person only judges, what they have judged: a look here must tell no known case."""
+    limited = list(Dataset.objects.judged_only_by(user).filter(pk__in=datasets).values_list("pk", flat=True))
+    return attempts.filter(~Q(dataset__in=limited) | Q(scan__in=judged_by(user))) if limited else attempts
 
 
 def within(attempts, datasets: list[int]):

@@ -1,6 +1,10 @@
 """The cut-offs: evidence, what they would do to waiting scans, versions."""
 
+import functools
+from collections.abc import Callable
+
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
@@ -8,12 +12,25 @@ from django.views.decorators.http import require_GET, require_POST
 from reviews import actions, evidence
 from reviews.forms import PolicyForm
 from reviews.models import ThresholdSet
+from reviews.models.people import counts_are_hidden
 from reviews.views.access import members_only
 
 PERMISSION = "reviews.add_thresholdset"
 
 
-@members_only
+def exact(view: Callable) -> Callable:
+    """A page of exact counts: not for whom known cases are hidden from, unless the cut-offs are theirs to set."""
+
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, *args, **kwargs) -> HttpResponse:
+        if counts_are_hidden(request.user):
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return members_only(wrapped)
+
+
+@exact
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
     """Curve, histograms, sliders and versions."""
@@ -35,7 +52,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "reviews/thresholds.html", context)
 
 
-@members_only
+@exact
 @require_GET
 def consequences(request: HttpRequest) -> HttpResponse:
     """What other cut-offs would do; asked while a slider moves."""

@@ -1,16 +1,13 @@
 """What the bench pages ask for: items, verdicts, undo, leases. JSON in, JSON out."""
 
-from dataclasses import asdict
-
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST
 
-from reviews import actions, originals
+from reviews import actions, originals, reports
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.models.decisions import CLASS_LABELS
-from reviews.plausible import whole_number
 from reviews.views import items
-from reviews.views.access import get_attempt, get_judged, integers, json_view, login_required, number
+from reviews.views.access import get_attempt, get_given, get_judged, json_view, login_required, number, words
 
 MOST_ITEMS = 48
 UNDO_MOST = 48
@@ -21,27 +18,22 @@ def take(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
     """Lease the next items for this person; a manager gets none of a queue that is assigned to others."""
     dataset = get_judged(request.user, slug, mode)
     count = number(body.get("count"), 1, MOST_ITEMS)
-    exclude = integers(body.get("exclude", []))
-    if mode == Mode.PRACTICE:
-        found = actions.practice_batch(actor=request.user, dataset=dataset, count=count)
-        found = [attempt for attempt in found if attempt.pk not in set(exclude)]
-    else:
-        found = actions.lease_batch(
-            actor=request.user, dataset=dataset, mode=mode, count=count, exclude=exclude
-        )
+    there = actions.attempts_given(request.user, words(body.get("exclude", []))).values()
+    asked = {"actor": request.user, "dataset": dataset, "count": count, "exclude": set(there)}
+    practising = mode == Mode.PRACTICE
+    found = actions.practice_batch(**asked) if practising else actions.lease_batch(mode=mode, **asked)
     rights = originals.rights_of(request.user, dataset.pk)
     shown_items = [shown(attempt, mode, request.user, rights) for attempt in found]
-    return JsonResponse({"items": shown_items, "left": left(dataset, mode)})
+    return JsonResponse({"items": shown_items, "left": reports.left(request.user, dataset, mode)})
 
 
 @json_view
 def take_one(request: HttpRequest, body: dict, pk: int) -> JsonResponse:
     """Lease one chosen attempt for visual QC."""
-    attempt = get_attempt(request.user, pk)
-    actions.lease_one(actor=request.user, attempt_id=attempt.pk)
+    attempt = actions.lease_one(actor=request.user, attempt_id=get_attempt(request.user, pk).pk)
     rights = originals.rights_of(request.user, attempt.dataset_id)
     item = items.full(attempt, request.user, rights)
-    return JsonResponse({"items": [item], "left": left(attempt.dataset, Mode.VISUAL)})
+    return JsonResponse({"items": [item], "left": reports.left(request.user, attempt.dataset, Mode.VISUAL)})
 
 
 def shown(attempt: Attempt, mode: str, user, rights: originals.Rights) -> dict:
@@ -51,34 +43,28 @@ def shown(attempt: Attempt, mode: str, user, rights: originals.Rights) -> dict:
     return items.card(attempt, rights) if mode == Mode.VERIFY else items.full(attempt, user, rights)
 
 
-def left(dataset: Dataset, mode: str) -> int:
-    """How many wait in the queue, whoever holds them."""
-    if mode == Mode.PRACTICE:
-        return Attempt.objects.filter(dataset=dataset, gold__practice=True).count()
-    return Attempt.objects.filter(dataset=dataset).awaiting(mode).count()
-
-
 @json_view
 def verdicts(request: HttpRequest, body: dict) -> JsonResponse:
     """Save verdicts, each by itself; a nonce seen before counts once."""
     sent = body.get("verdicts")
     if not isinstance(sent, list) or not 0 < len(sent) <= MOST_ITEMS:
         raise ValueError(f"From 1 to {MOST_ITEMS} verdicts are needed.")
-    judged = [judgement(row) for row in sent]
+    if not all(isinstance(row, dict) for row in sent):
+        raise ValueError("A verdict is not an object.")
+    given = actions.attempts_given(request.user, {str(row.get("handle", "")) for row in sent})
+    judged = [judgement(row, given.get(str(row.get("handle", "")), actions.NOBODYS)) for row in sent]
     outcomes = actions.accept_page(actor=request.user, items=judged)
     pairs = zip(judged, outcomes, strict=True)
     return JsonResponse({"results": [result(outcome, said.mode, request.user) for said, outcome in pairs]})
 
 
-def judgement(row: object) -> actions.Judgement:
+def judgement(row: dict, attempt_id: int) -> actions.Judgement:
     """One verdict as the page sends it."""
-    if not isinstance(row, dict):
-        raise ValueError("A verdict is not an object.")
     reasons = row.get("reasons", [])
     if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
         raise ValueError("Reasons are a list of words.")
     return actions.Judgement(
-        attempt_id=number(row.get("attempt"), 1, 2**62),
+        attempt_id=attempt_id,
         klass=str(row.get("class", "")),
         nonce=str(row.get("nonce", "")),
         mode=str(row.get("mode", "")),
@@ -90,10 +76,12 @@ def judgement(row: object) -> actions.Judgement:
 
 
 def result(outcome: actions.Outcome, mode: str, user) -> dict:
-    """What became of one verdict; after visual QC the model's opinion is no secret any more."""
-    answer = asdict(outcome) | {"ok": outcome.code == "saved"}
+    """What became of one verdict; after visual QC the scan's page and the model's opinion are no secret any more."""
+    names = ("nonce", "code", "message", "remaining_ms")
+    answer = {name: getattr(outcome, name) for name in names} | {"ok": outcome.code == "saved"}
     if answer["ok"] and mode == Mode.VISUAL:
-        answer["opinion"] = items.opinion(get_attempt(user, outcome.attempt_id))
+        attempt = get_attempt(user, outcome.attempt_id)
+        answer |= {"opinion": items.opinion(attempt), "scan": attempt.scan_id}
     return answer
 
 
@@ -110,10 +98,15 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
             refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
             continue
         attempt = get_attempt(request.user, verdict.attempt_id)
+        attempt.given = attempt.lease.handle
         item = shown(attempt, mode, request.user, rights)
         undone.append({"item": item, "mark": verdict.klass or "unsure"})
     return JsonResponse(
-        {"undone": undone, "message": undo_words(len(undone), refusals), "left": left(dataset, mode)}
+        {
+            "undone": undone,
+            "message": undo_words(len(undone), refusals),
+            "left": reports.left(request.user, dataset, mode),
+        }
     )
 
 
@@ -138,23 +131,26 @@ def undo_words(count: int, refusals: list[str]) -> str:
 @json_view
 def renew(request: HttpRequest, body: dict) -> JsonResponse:
     """Prolong the leases of a page that is in use; says which are still held."""
-    held = actions.renew_leases(actor=request.user, attempt_ids=integers(body.get("attempts", [])))
-    return JsonResponse({"held": sorted(held)})
+    given = actions.attempts_given(request.user, words(body.get("handles", [])))
+    held = actions.renew_leases(actor=request.user, attempt_ids=given.values())
+    return JsonResponse({"held": [handle for handle, pk in given.items() if pk in held]})
 
 
 @login_required
 @require_POST
 def release(request: HttpRequest) -> HttpResponse:
     """Give leases back when a page is left; a form post because browsers send it on the way out."""
-    named = [whole_number(word) for word in request.POST.get("attempts", "").split(",")[:500]]
-    actions.release_leases(actor=request.user, attempt_ids=[pk for pk in named if pk is not None])
+    given = actions.attempts_given(request.user, request.POST.get("handles", "").split(",")[:500])
+    actions.release_leases(actor=request.user, attempt_ids=given.values())
     return HttpResponse(status=204)
 
 
 @json_view
 def practise(request: HttpRequest, body: dict) -> JsonResponse:
     """An answer in practice, with the truth as feedback."""
-    attempt = get_attempt(request.user, number(body.get("attempt"), 1, 2**62))
+    given = get_given(request.user, str(body.get("handle", "")))
+    attempt = given.attempt
+    attempt.given = given.handle
     verdict = actions.record_practice(
         actor=request.user,
         attempt_id=attempt.pk,

@@ -49,9 +49,8 @@ export function card(template, item) {
   else element.classList.add("broken");
   element.querySelector(".below").append(...below.map((view) => picture(view, item.name, 288, view.small)));
   fill(element, ".modality", item.modality);
-  fill(element, ".number", `no. ${item.number}`);
   fill(element, ".subject", item.name);
-  element.setAttribute("aria-label", `${item.modality}, attempt ${item.number}, not marked`);
+  element.setAttribute("aria-label", `${item.modality} ${item.name}, not marked`);
   return element;
 }
 
@@ -61,7 +60,7 @@ export function showMark(element, mark, marks) {
   else delete element.dataset.mark;
   const { letter = "", words = "not marked" } = marks[mark] || {};
   fill(element, ".mark", letter);
-  element.setAttribute("aria-label", `${element.item.modality}, attempt ${element.item.number}, ${words}`);
+  element.setAttribute("aria-label", `${element.item.modality} ${element.item.name}, ${words}`);
 }
 
 export function showRing(element, share) {

@@ -34,10 +34,10 @@ export class Desk {
 
   /** Items of the queue that this browser does not have yet, leased to this person. */
   async fetchItems(count) {
-    const judged = this.outbox.waiting.map((verdict) => verdict.attempt); // the server may not know yet
+    const judged = this.outbox.waiting.map((verdict) => verdict.handle).filter(Boolean); // the server may not know yet
     const exclude = [...this.held, ...judged];
     const answer = await post(this.config.urls.items, { count, exclude });
-    for (const item of answer.items) this.held.add(item.id);
+    for (const item of answer.items) this.held.add(item.handle);
     this.left = answer.left;
     return answer.items;
   }
@@ -46,10 +46,10 @@ export class Desk {
   decide(decisions) {
     const names = nonces(decisions.length);
     const verdicts = decisions.map((decision, index) => this.#verdict(decision, names[index]));
-    for (const decision of decisions) this.held.delete(decision.item.id);
+    for (const decision of decisions) this.held.delete(decision.item.handle);
     this.made += decisions.length;
     this.madeHere += decisions.length;
-    this.left = this.left === null ? null : Math.max(0, this.left - decisions.length);
+    if (!this.config.rounded && this.left !== null) this.left = Math.max(0, this.left - decisions.length);
     this.outbox.add(verdicts);
     this.#suggestBreak();
     return names;
@@ -57,7 +57,7 @@ export class Desk {
 
   #verdict({ item, mark, activeMs, exposureMs, reasons = [], note = "" }, nonce) {
     const times = { active_ms: Math.round(activeMs), exposure_ms: Math.round(exposureMs) };
-    return { nonce, attempt: item.id, name: item.name, mode: this.config.mode, class: mark, reasons, note, ...times };
+    return { nonce, handle: item.handle, name: item.name, mode: this.config.mode, class: mark, reasons, note, ...times };
   }
 
   /** Take back the last key press; returns [{item, mark}] or null, and says why not. */
@@ -66,7 +66,7 @@ export class Desk {
     if (this.outbox.waiting.length) return this.say("Not possible now: the verdicts have not reached the server yet.");
     try {
       const answer = await post(this.config.urls.undo, {});
-      for (const { item } of answer.undone) this.held.add(item.id);
+      for (const { item } of answer.undone) this.held.add(item.handle);
       this.made -= answer.undone.length;
       this.left = answer.left;
       this.say(answer.message);
@@ -79,9 +79,9 @@ export class Desk {
   async renew() {
     if (!this.held.size || !this.clock.active || !this.#leased) return;
     try {
-      const { held } = await post(this.config.urls.renew, { attempts: [...this.held] });
+      const { held } = await post(this.config.urls.renew, { handles: [...this.held] });
       const kept = new Set(held);
-      const lost = [...this.held].filter((id) => !kept.has(id));
+      const lost = [...this.held].filter((handle) => !kept.has(handle));
       if (lost.length) this.onLost?.(new Set(lost));
     } catch (error) {
       if (error instanceof Refused) this.say(error.message);
@@ -95,12 +95,12 @@ export class Desk {
 
   #release() {
     if (!this.#leased) return;
-    const waiting = new Set(this.outbox.waiting.map((verdict) => verdict.attempt));
-    const attempts = [...this.held].filter((id) => !waiting.has(id));
-    if (!attempts.length) return;
+    const waiting = new Set(this.outbox.waiting.map((verdict) => verdict.handle));
+    const handles = [...this.held].filter((handle) => !waiting.has(handle));
+    if (!handles.length) return;
     const body = new FormData();
     body.append("csrfmiddlewaretoken", document.querySelector("meta[name=csrf]").content);
-    body.append("attempts", attempts.join(","));
+    body.append("handles", handles.join(","));
     navigator.sendBeacon(this.config.urls.release, body);
   }
 
@@ -136,7 +136,7 @@ export class Desk {
 
   showNumbers(topline) {
     const left = this.left === null ? "…" : this.left.toLocaleString();
-    topline.querySelector(".left").textContent = left;
+    topline.querySelector(".left").textContent = this.config.rounded && this.left ? `up to ${left}` : left;
     topline.querySelector(".made").textContent = this.made.toLocaleString();
     topline.querySelector(".pace").textContent = this.pace === null ? "–" : `${this.pace}`;
   }

@@ -14,15 +14,15 @@ async function fetchSheaf(url, wanted) {
   return response.arrayBuffer();
 }
 
-/** [{attempt, name, url}] of an answer: a length, an index in JSON, then the pictures one after the other. */
+/** [{handle, name, url}] of an answer: a length, an index in JSON, then the pictures one after the other. */
 function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0);
   let at = LENGTH_BYTES + length;
   const index = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, LENGTH_BYTES, length)));
-  return index.map(({ attempt, name, bytes }) => {
+  return index.map(({ handle, name, bytes }) => {
     const picture = new Blob([new Uint8Array(buffer, at, bytes)], { type: "image/webp" });
     at += bytes;
-    return { attempt, name, url: URL.createObjectURL(picture) };
+    return { handle, name, url: URL.createObjectURL(picture) };
   });
 }
 
@@ -41,10 +41,10 @@ function use(item, pictures) {
 export async function gather(url, items, names) {
   if (!items.length) return items;
   try {
-    const wanted = items.map((item) => ({ attempt: item.id, names: names(item) }));
-    const found = new Map(items.map((item) => [item.id, new Map()]));
-    for (const { attempt, name, url: address } of unpack(await fetchSheaf(url, wanted))) found.get(attempt)?.set(name, address);
-    for (const item of items) use(item, found.get(item.id));
+    const wanted = items.map((item) => ({ handle: item.handle, names: names(item) }));
+    const found = new Map(items.map((item) => [item.handle, new Map()]));
+    for (const { handle, name, url: address } of unpack(await fetchSheaf(url, wanted))) found.get(handle)?.set(name, address);
+    for (const item of items) use(item, found.get(item.handle));
   } catch (error) {
     console.info(`Pictures are fetched one by one: ${error.message}`);
   }

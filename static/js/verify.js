@@ -207,17 +207,25 @@ async function undo() {
   show(new Page(again));
 }
 
-function lost(ids) {
-  const gone = (element) => ids.has(element.item.id);
+/** What the server found too early is still lent to this person: it is shown again. */
+function settled(verdict, result) {
+  if (result.code !== "too_early") return;
+  exhausted = false;
+  if (cards.length) ahead();
+  else nextPage();
+}
+
+function lost(handles) {
+  const gone = (element) => handles.has(element.item.handle);
   const affected = cards.some(gone);
-  ids.forEach((id) => desk.held.delete(id));
+  handles.forEach((handle) => desk.held.delete(handle));
   for (const one of [page, ...upcoming]) one.without(gone);
   upcoming.filter((one) => !one.cards.length).forEach((one) => one.sheet.remove());
   upcoming = upcoming.filter((one) => one.cards.length);
   layout(...upcoming);
   if (affected && page.cards.length) show(page);
   else if (affected) nextPage();
-  desk.say(`${ids.size} scans were reserved too long ago and went back to the queue.`);
+  desk.say(`${handles.size} scans were reserved too long ago and went back to the queue.`);
 }
 
 function move(by) {
@@ -297,4 +305,5 @@ window.addEventListener("online", () => shell.dataset.state === "error" && nextP
 window.addEventListener("resize", () => layout(page, ...upcoming));
 setInterval(() => desk.showNumbers(topline), 5000);
 desk.onLost = lost;
+desk.onSettled = settled;
 nextPage();

@@ -24,7 +24,6 @@ const page = byId("main");
 const topline = byId("topline");
 const enlarger = new Enlarger(byId("enlarged"), config.keys.enlarge, config.keys.beside);
 const slices = new SliceViewer({ canvas: byId("slice"), slider: byId("position"), output: byId("position-words"), words: byId("stage-words") });
-const scanOf = new Map();
 
 let upcoming = [];
 let item = null;
@@ -39,7 +38,6 @@ let selected = ""; // the view last enlarged
 
 function prepare(one) {
   one.projections ??= projections(one, (index) => enlarger.show(one, index));
-  scanOf.set(one.id, one.scan);
   return one;
 }
 
@@ -232,7 +230,7 @@ async function practise(mark, activeMs) {
   answered = mark;
   const asked = item;
   try {
-    const answer = await post(config.urls.practise, { attempt: item.id, class: mark, nonce: nonces(1)[0], active_ms: Math.round(activeMs) });
+    const answer = await post(config.urls.practise, { handle: item.handle, class: mark, nonce: nonces(1)[0], active_ms: Math.round(activeMs) });
     desk.made += 1;
     Object.assign(asked, answer);
     if (item !== asked) return;
@@ -257,14 +255,14 @@ async function undo() {
 }
 
 function settled(verdict, result) {
-  const scan = scanOf.get(verdict.attempt);
-  if (result.ok && scan) showLast(byId("last"), verdict, config.marks, result.opinion, scan);
+  if (result.code === "too_early" && !item) next(); // still lent to this person
+  if (result.ok && result.scan) showLast(byId("last"), verdict, config.marks, result.opinion, result.scan);
 }
 
-function lost(ids) {
-  ids.forEach((id) => desk.held.delete(id));
-  upcoming = upcoming.filter((one) => !ids.has(one.id));
-  if (item && ids.has(item.id)) {
+function lost(handles) {
+  handles.forEach((handle) => desk.held.delete(handle));
+  upcoming = upcoming.filter((one) => !handles.has(one.handle));
+  if (item && handles.has(item.handle)) {
     desk.say("This scan was reserved too long ago and went back to the queue.");
     next();
   }
@@ -274,7 +272,7 @@ async function first() {
   if (!config.urls.first) return next();
   try {
     const answer = await post(config.urls.first, {});
-    answer.items.forEach((one) => desk.held.add(one.id));
+    answer.items.forEach((one) => desk.held.add(one.handle));
     upcoming.push(...answer.items.map(prepare));
   } catch (error) {
     desk.say(error.message, true);

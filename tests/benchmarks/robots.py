@@ -47,6 +47,7 @@ class Robot:
             "Origin": address,
         }
         self.random = random.Random(name)
+        self.attempts: dict[str, int] = {}  # by handle
 
     def post(self, path: str, body: dict) -> tuple[dict, float]:
         """The JSON answer and how long it took in ms."""
@@ -64,25 +65,29 @@ class Robot:
         """Take, judge, again, until the time is over or nothing is left."""
         while time.monotonic() < until:
             answer, took = self.post("/work/bench/verify/items/", {"count": 12, "exclude": []})
-            ids = [item["id"] for item in answer["items"]]
-            if not ids:
+            handles = [item["handle"] for item in answer["items"]]
+            if not handles:
                 return
-            self.hold(ids, took)
-            for batch in [[pk] for pk in ids] if self.single else [ids]:
+            self.hold(handles, took)
+            for batch in [[handle] for handle in handles] if self.single else [handles]:
                 time.sleep(self.think * self.random.uniform(0.5, 1.5))
                 self.judge(batch)
 
-    def hold(self, ids: list[int], took: float) -> None:
+    def hold(self, handles: list[str], took: float) -> None:
         """Note who holds what; somebody else holding it too is what must not happen."""
+        from reviews.models import Given
+
+        held = dict(Given.objects.filter(handle__in=handles).values_list("handle", "attempt"))
+        self.attempts.update(held)
         with self.tally.lock:
             self.tally.takes.append(took)
-            for pk in ids:
+            for pk in held.values():
                 self.tally.shared += self.tally.holders.get(pk, self.name) != self.name
                 self.tally.holders[pk] = self.name
 
-    def judge(self, ids: list[int]) -> None:
+    def judge(self, handles: list[str]) -> None:
         """Send verdicts; every third request is sent twice, as a browser does when an answer was lost."""
-        rows = [self.verdict(pk) for pk in ids]
+        rows = [self.verdict(handle) for handle in handles]
         answer, took = self.post("/work/verdicts/", {"verdicts": rows})
         if self.random.random() < 1 / 3:
             self.post("/work/verdicts/", {"verdicts": rows})
@@ -92,14 +97,14 @@ class Robot:
                 self.tally.saved += result["ok"]
                 if not result["ok"]:
                     self.tally.refused.append(result["message"])
-            for pk in ids:
-                self.tally.holders.pop(pk, None)
+            for handle in handles:
+                self.tally.holders.pop(self.attempts[handle], None)
 
-    def verdict(self, pk: int) -> dict:
+    def verdict(self, handle: str) -> dict:
         """One decision."""
         klass = self.random.choice(CLASSES)
         times = {"exposure_ms": 2000, "active_ms": 300}
-        return {"nonce": uuid.uuid4().hex, "attempt": pk, "mode": "verify", "class": klass, **times}
+        return {"nonce": uuid.uuid4().hex, "handle": handle, "mode": "verify", "class": klass, **times}
 
 
 def main() -> None:

@@ -36,7 +36,9 @@ def test_attempts_stand_side_by_side_in_every_view(enter, cast, scans, model, da
         press(page, key)
         shown = page.locator("#enlarged .beside img")
         expect(shown).to_have_count(2)
-        expect(shown.first).to_have_attribute("src", re.compile(rf"/{first.pk}/[0-9a-f]+/{view}\b"))
+        expect(shown.first).to_have_attribute(
+            "src", re.compile(rf"/pictures/h/[\w-]+\.{first.number}/{view}\b")
+        )
         expect(shown.last).to_have_attribute("alt", f"Attempt 2: {VIEW_LABELS[view]}")
         boxes = shown.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())")
         assert boxes[0]["width"] == boxes[1]["width"] > 400

@@ -8,7 +8,7 @@ from tests.browser.conftest import press
 def test_slash_searches_and_enter_opens_the_only_hit(enter, cast, scans):
     wanted = scans(1, subject="alpha")[0]
     scans(2, subject="beta")
-    person = enter(cast.reviewer)
+    person = enter(cast.manager)
     page = person.go("/scans/")
     press(page, "/")
     expect(page.locator("#id_q")).to_be_focused()
