@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 import zipfile
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.urls import reverse
+from django.utils import timezone
 
 from reviews import actions, export, verify_chain
 from reviews.export.files import cell
-from reviews.models import AuditHead, FormerName
+from reviews.models import AuditHead, FormerName, Lease
 from reviews.states import Status
 from tests.conftest import judge, without_triggers
 
@@ -25,7 +27,10 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def study(make, cast, dataset):
     """One passed scan, one failed with its next attempt, one that was undone, one in error."""
-    judge(cast.reviewer, make(subject="=HYPERLINK(1)"), active_ms=4200)
+    looked_at = make(subject="=HYPERLINK(1)")
+    actions.lease_one(actor=cast.reviewer, attempt_id=looked_at.pk, mode="verify")
+    Lease.objects.update(granted_at=timezone.now() - timedelta(seconds=9))
+    judge(cast.reviewer, looked_at, active_ms=4200)
     judge(cast.reviewer, make(), "face", reasons=["eyes", "nose"])
     verdict = judge(cast.reviewer, make(), "brain")
     actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce="u")

@@ -48,6 +48,19 @@ def test_a_scan_with_a_picture_that_does_not_load_cannot_be_passed(enter, cast, 
     eventually(page, lambda: now(made[0]).status, Status.FAILED)
 
 
+def test_what_waits_for_verification_is_looked_at_for_the_minimum(enter, cast, scans, dataset):
+    (attempt,) = scans(1)
+    type(dataset).objects.update(min_exposure_seconds=4)
+    page = enter(cast.manager).go(f"/visual/one/{attempt.pk}/")
+    working(page)
+    press(page, "p")
+    expect(page.locator("#status")).to_contain_text("Not yet")
+    page.wait_for_timeout(4000)
+    press(page, "p")
+    eventually(page, lambda: now(attempt).status, Status.PASSED)
+    assert Verdict.objects.get().exposure_ms >= 4000
+
+
 def test_a_clicked_verdict_is_not_given_again_by_the_next_key(enter, cast, scans):
     made = scans(2, Status.REFER)
     page = enter(cast.reviewer).go("/visual/trial/")
