@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.faults import robots
@@ -106,7 +107,7 @@ def disturb(asked, made: Place, site: Site, stock, people, ledger: Ledger) -> No
     judges = [judge(site, user, ledger, "verify") for user in people[:-2]]
     judges.append(judge(site, people[-2], ledger, "visual"))
     threads, stop = robots.start(judges, 60 * asked.minutes), threading.Event()
-    threads.append(threading.Thread(target=feed, args=[stock, lambda: busy(ledger), stop, 8.0], daemon=True))
+    threads.append(threading.Thread(target=feed, args=[stock, lambda: busy(ledger), stop, 3.0], daemon=True))
     threads.append(
         threading.Thread(target=retry, args=[judge(site, people[-1], ledger, "verify"), stop], daemon=True)
     )
@@ -186,9 +187,9 @@ def report(asked, made: Place, ledger: Ledger, seen: Evidence) -> int:
         say(f"  {words}")
     answers = ", ".join(f"{count} {name}" for name, count in sorted(ledger.answers.items()))
     say(f"answers to robots: {answers}")
-    refused = sum(told.answer not in ("", SAVED) for told in seen.told)
+    refused = Counter(told.answer for told in seen.told if told.answer not in ("", SAVED))
     say(f"{'verdicts acknowledged':<46}{ledger.saved():>11}")
-    say(f"{'verdicts refused':<46}{refused:>11}")
+    say(f"{'verdicts refused':<46}{refused.total():>11}  {', '.join(refused)}")
     say(f"{'verdicts taken back':<46}{sum(ledger.undone.values()):>11}")
     for kind, names in found.items():
         say(f"{kind:<46}{len(names):>11}")
