@@ -81,9 +81,10 @@ def _sha256(path: str) -> str:
 
 
 def _trail() -> list[str]:
-    from reviews import audit
+    """What 'Check the chain' says."""
+    from reviews import audit, originals
 
-    return list(audit.problems())
+    return audit.problems() + originals.problems()
 
 
 def _store() -> list[str]:
