@@ -23,12 +23,14 @@ def name_of(actor) -> str:
 
 
 def named(events: list[AuditEvent]) -> list[AuditEvent]:
-    """The events with `who`: the present user name where the trail keeps an id."""
+    """The events as pages show them: with `who`, the present user name, and without the digests of their rows."""
     ids = {event.actor[5:] for event in events if event.actor.startswith("user:")}
     names = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
     of_actor = {f"user:{pk}": name for pk, name in names.items()}
     for event in events:
         event.who = of_actor.get(event.actor, event.actor)
+        if event.after:
+            event.after = {name: value for name, value in event.after.items() if name != "rows"} or None
     return events
 
 

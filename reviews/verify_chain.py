@@ -22,11 +22,12 @@ DIGESTS = ("content_digest", "previous_digest", "digest")
 HEADER = {"trail", "dataset"}
 LONGEST = 16 << 20  # bytes of a line
 MOST = 50  # problems told one by one
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def canonical(value) -> str:
     """The one way to write a value as JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return ENCODER.encode(value)
 
 
 def sha256(text: str) -> str:

@@ -212,7 +212,7 @@ def test_the_trail_check_says_what_is_broken(browse, cast, make, monkeypatch):
     make()
     client = browse(cast.manager)
     assert "The audit trail is whole" in text(client.post(reverse("trail-check"), follow=True))
-    monkeypatch.setattr("reviews.audit.problems", lambda: ["event 2 was changed"])
+    monkeypatch.setattr("reviews.wholeness.problems", lambda: ["event 2 was changed"])
     assert "event 2 was changed" in text(client.post(reverse("trail-check"), follow=True))
     assert browse(cast.reviewer).post(reverse("trail-check")).status_code == 403
 

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
-from reviews import actions, audit
+from reviews import actions, wholeness
 from reviews.models import Attempt, AuditEvent, Lease, Role, Verdict
 from reviews.states import Status
 from tests.conftest import judge, now
@@ -77,7 +77,7 @@ def test_a_whole_shift_loses_nothing(make, dataset, crew):
     assert sum(counts) == len(made)
     assert set(Verdict.objects.values_list("attempt_id", flat=True)) == made
     assert set(Attempt.objects.values_list("status", flat=True)) == {Status.PASSED}
-    assert audit.problems() == []
+    assert wholeness.problems() == []
 
 
 def test_a_replay_at_the_same_moment_counts_once(make, cast, dataset):
@@ -158,7 +158,7 @@ def test_the_same_unreadable_file_at_the_same_moment_is_one_scan_in_error(datase
         attempt = Attempt.objects.get()
         assert (attempt.status, attempt.error_text) == (Status.ERROR, text)
         assert AuditEvent.objects.count() - events == (1 if text == "the file is empty" else 2)
-    assert audit.problems() == []
+    assert wholeness.problems() == []
 
 
 def test_two_new_versions_of_the_cutoffs(make, cast):
@@ -173,4 +173,4 @@ def test_two_new_versions_of_the_cutoffs(make, cast):
         )
     )
     assert ThresholdSet.objects.filter(active=True).count() == 1
-    assert audit.problems() == []
+    assert wholeness.problems() == []

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone
 
-from reviews import actions, audit, learning
+from reviews import actions, learning, wholeness
 from reviews.actions.frozen import _known
 from reviews.evidence import judged_cases
 from reviews.export.rows import attempts
@@ -142,7 +142,7 @@ def test_another_standard_while_people_judge_stops_nobody(make, cast, dataset):
     people = cast.reviewer, cast.colleague, cast.manager, cast.owner
     judged = [judging(person, made[index::4]) for index, person in enumerate(people)]
     assert [one for one in at_once(standards, *judged) if isinstance(one, Exception)] == []
-    assert audit.problems() == []
+    assert wholeness.problems() == []
 
 
 def test_exports_and_the_opinion_read_the_model_under_the_standard(make, cast, dataset, model):

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from django.utils import timezone
 
-from reviews import audit, originals, verify_chain
+from reviews import audit, originals, verify_chain, wholeness
 from reviews.export import pdf
 from reviews.export.actors import COLUMNS as ACTOR_COLUMNS
 from reviews.export.actors import Actors
@@ -76,7 +76,7 @@ def whole(target: Path):
 
 def _write_trail(dataset: Dataset, path: Path, actors: Actors) -> dict:
     """Write the trail; returns the summary of these very events, whatever is recorded afterwards."""
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("w", encoding="utf-8") as out, wholeness.one_moment():
         return chain_summary(_written(dataset, out, actors))
 
 
@@ -99,7 +99,7 @@ def chain_summary(events: Iterable[dict]) -> dict:
             count, last_digest = count + 1, event["digest"]
             yield event
 
-    problems = audit.problems(counted())
+    problems = wholeness.problems(counted())
     return {
         "events": count,
         "last_digest": last_digest,

@@ -82,9 +82,9 @@ def _sha256(path: str) -> str:
 
 def _trail() -> list[str]:
     """What 'Check the chain' says."""
-    from reviews import audit, originals
+    from reviews import wholeness
 
-    return audit.problems() + originals.problems()
+    return wholeness.problems()
 
 
 def _store() -> list[str]:
