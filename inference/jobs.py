@@ -6,22 +6,25 @@ second run of a job finds nothing to claim; a worker that was given up cannot fi
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from django.conf import settings
 from django.db import close_old_connections, connection
 
+from inference.opening import open_regular, stamp_of
 from inference.processes import gone, host_name, worker_name
 from inference.projections.network import RENDER_VERSION as NETWORK_VERSION
 from inference.projections.network import NetworkInput
-from inference.storage import network_inputs, plain, replacing, save_inputs, stored_inputs
-from inference.volumes import Volume, VolumeError, content_hash, read_volume
+from inference.storage import beside, network_inputs, plain, put, save_inputs, stored_inputs
+from inference.volumes import Volume, VolumeError
 from reviews import actions
 from reviews.models import Attempt, ModelVersion
 from reviews.states import Status
+from reviews.stored_files import data_folder
 
 log = logging.getLogger(__name__)
 
@@ -153,18 +156,21 @@ def _alive(attempt_ids: list[int], worker: str) -> Iterator[None]:
 
 
 def _deface(attempt: Attempt) -> None:
-    from inference.deface import DefaceError, run
+    from inference.deface import SCRATCH, DefaceError, run
 
-    original = Path(attempt.scan.original_path)
-    if content_hash(original) != attempt.scan.original_hash:
-        raise VolumeError(original, "the original has changed since it was taken in")
-    folder = settings.DATA_DIR / "defaced" / str(attempt.scan_id)
-    target = folder / f"attempt-{attempt.number}" / original.name
-    with replacing(target.parent) as temporary:
-        try:
-            record = run(original, temporary / target.name, engine=attempt.engine, plan=attempt.plan)
-        except DefaceError as error:
-            raise VolumeError(error.path, error.reason) from error
+    folder = data_folder() / "defaced" / str(attempt.scan_id) / f"attempt-{attempt.number}"
+    with TemporaryDirectory(prefix=SCRATCH) as private:
+        original = actions.original_of(attempt.scan).copy(Path(private))
+        with beside(folder / "output") as temporary:
+            made = temporary / original.name
+            try:
+                record = run(original, made, engine=attempt.engine, plan=attempt.plan)
+            except DefaceError as error:
+                raise VolumeError(error.path, error.reason) from error
+            actions.require_claim(attempt)
+            target = put(made, folder / record.sha256[:16])
+    with open_regular(target) as file:
+        stamp = stamp_of(file, own=True)
     actions.finish_deface(
         actor=None,
         attempt=attempt,
@@ -172,6 +178,7 @@ def _deface(attempt: Attempt) -> None:
         parameters=plain({"plan": record.plan, "seconds": record.seconds, "parameters": record.parameters}),
         output_path=str(target),
         output_sha256=record.sha256,
+        output_stamp=stamp,
     )
 
 
@@ -182,13 +189,16 @@ def _render(attempt: Attempt) -> None:
     from inference.projections import RENDER_VERSION, render_views, save_views
 
     defaced = _defaced(attempt)
-    original = read_volume(attempt.scan.original_path) if attempt.scan.has_original else None
+    original = actions.original_of(attempt.scan).volume() if attempt.scan.has_original else None
     found = _examined(attempt, original, defaced)
     pictures = render_views(defaced, original=original, brain=found.brain)
-    views_dir = f"views/{attempt.pk // 1000:04d}/{attempt.pk}"
-    with replacing(settings.DATA_DIR / views_dir) as temporary:
+    views_dir = f"views/{attempt.pk // 1000:04d}/{attempt.pk}/{uuid.uuid4().hex[:12]}"
+    folder = data_folder() / views_dir
+    with beside(folder) as temporary:
         save_views(temporary, pictures)
         save_inputs(temporary / NETWORK_FILE, network_inputs(defaced))
+        actions.require_claim(attempt)
+        temporary.rename(folder)
     actions.finish_render(
         actor=None,
         attempt=attempt,
@@ -202,9 +212,7 @@ def _render(attempt: Attempt) -> None:
 
 def _defaced(attempt: Attempt) -> Volume:
     """The defaced file, still the one that was taken in."""
-    if content_hash(attempt.output_path) != attempt.output_sha256:
-        raise VolumeError(attempt.output_path, "the defaced file has changed since it was taken in")
-    return read_volume(attempt.output_path)
+    return actions.output_of(attempt).volume()
 
 
 def _examined(attempt: Attempt, original, defaced):
@@ -214,7 +222,7 @@ def _examined(attempt: Attempt, original, defaced):
     if original is None:
         return Examined()
     name = attempt.scan.original_hash  # one original may be in several datasets
-    kept = settings.DATA_DIR / "anatomy" / ANATOMY_VERSION / name[:2] / f"{name}.npz"
+    kept = data_folder() / "anatomy" / ANATOMY_VERSION / name[:2] / f"{name}.npz"
     return examine(original, defaced, ears=attempt.dataset.ears_required, anatomy_file=kept)
 
 

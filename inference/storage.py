@@ -1,4 +1,4 @@
-"""What jobs leave on the disk: folders that appear whole or not at all, the network's input, numbers."""
+"""What jobs leave on the disk: whole or not at all, under a name of its own; the network's input, numbers."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.opening import open_regular
 from inference.projections.frame import head_frame
 from inference.projections.network import RENDER_VERSION, NetworkInput, network_input
 from inference.volumes import Volume
@@ -22,20 +23,21 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zl
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new empty folder that takes the place of `folder` only when everything in it is finished."""
+def beside(folder: Path) -> Iterator[Path]:
+    """A new empty folder where `folder` will be; whoever finished renames it, otherwise it goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
-            old = folder.parent / f".{folder.name}.old.{uuid.uuid4().hex[:8]}"
-            folder.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
-        temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put(file: Path, folder: Path) -> Path:
+    """Move a finished file into a folder named by its content: what is there already holds the same."""
+    folder.mkdir(exist_ok=True)
+    return file.replace(folder / file.name)
 
 
 def network_inputs(volume: Volume) -> NetworkInput:
@@ -59,7 +61,7 @@ def save_inputs(path: Path, inputs: NetworkInput) -> None:
 def load_inputs(path: Path) -> NetworkInput | None:
     """The stored network input; None when there is none, it is damaged or another version made it."""
     try:
-        with np.load(path) as stored:
+        with open_regular(path.absolute()) as file, np.load(file) as stored:
             if str(stored["version"]) != RENDER_VERSION:
                 return None
             return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])

@@ -1,17 +1,21 @@
 """The only reader of volumes: a file becomes a canonical array with its geometry, or a VolumeError."""
 
+import gzip
 import hashlib
 import math
 import os
 import struct
 import zlib
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 from isal import isal_zlib
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
@@ -68,13 +72,16 @@ class Volume:
     stored: Stored | None = None
 
 
-def read_volume(path) -> Volume:
-    """Read one head volume; raise VolumeError with the reason for anything that is not one."""
+def read_volume(path, *, file: BinaryIO | None = None) -> Volume:
+    """Read one head volume; raise VolumeError with the reason for anything that is not one.
+
+    file: what was opened already; `path` then only names it.
+    """
     path = Path(path)
     name = path.name.lower()
     if not name.endswith(EXTENSIONS):
         raise VolumeError(path, f"not a supported file type ({', '.join(EXTENSIONS)})")
-    blob = _file_bytes(path)
+    blob = _file_bytes(path) if file is None else bytes_of(path, file)
     if name.endswith((".mgz", ".mgh")):
         header, voxels, affine, notes = _read_mgh(path, blob, zipped=blob[:2] == GZIP_MAGIC)
     else:
@@ -101,7 +108,7 @@ def content_hash(path) -> str:
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise VolumeError(path, _os_reason(error)) from error
+        raise VolumeError(path, os_reason(error)) from error
 
 
 def from_array(data, zooms=(1.0, 1.0, 1.0), affine=None, path="") -> Volume:
@@ -116,7 +123,8 @@ def from_array(data, zooms=(1.0, 1.0, 1.0), affine=None, path="") -> Volume:
 # --- bytes ------------------------------------------------------------------------------------------
 
 
-def _os_reason(error):
+def os_reason(error: OSError) -> str:
+    """Why a file cannot be read, in plain words."""
     match error:
         case FileNotFoundError():
             return "the file does not exist"
@@ -129,14 +137,25 @@ def _os_reason(error):
 
 def _file_bytes(path):
     try:
-        size = path.stat().st_size
-        if path.is_file() and size == 0:
-            raise VolumeError(path, "the file is empty")
+        with path.open("rb") as file:
+            return bytes_of(path, file)
+    except OSError as error:
+        raise VolumeError(path, os_reason(error)) from error
+
+
+def bytes_of(path, file: BinaryIO) -> bytes:
+    """All bytes of an opened file, up to the most there may be. Raises VolumeError."""
+    try:
+        size = file.seek(0, os.SEEK_END)
         if size > MAX_FILE_BYTES:
             raise VolumeError(path, f"the file is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return path.read_bytes()
+        file.seek(0)
+        blob = file.read(size)
     except OSError as error:
-        raise VolumeError(path, _os_reason(error)) from error
+        raise VolumeError(path, os_reason(error)) from error
+    if not blob:
+        raise VolumeError(path, "the file is empty")
+    return blob
 
 
 # --- NIfTI ------------------------------------------------------------------------------------------
@@ -289,7 +308,8 @@ def _require_small_mgh(path, blob, zipped):
 def _read_mgh(path, blob, zipped):
     try:
         _require_small_mgh(path, blob, zipped)
-        image = nib.freesurfer.MGHImage.from_filename(str(path))
+        file = gzip.GzipFile(fileobj=BytesIO(blob)) if zipped else BytesIO(blob)
+        image = nib.freesurfer.MGHImage.from_file_map({"image": FileHolder(str(path), file)})
         _dtype(path, image.header)
         shape = _shape(path, image.header)
         voxels = np.asarray(image.dataobj).reshape(shape, order="F")

@@ -20,6 +20,7 @@ from reviews import actions, handing_in
 from reviews.models import Attempt, Dataset, Intake, Scan, Verdict
 from reviews.models.people import FEEDING
 from reviews.plausible import LARGEST, Implausible, read_json, require_text
+from reviews.stored_files import data_folder
 
 OUTSIDE = "The path is not a file below an intake folder of this server (QC_INTAKE_ROOTS)."
 
@@ -194,7 +195,7 @@ def take_upload(
     """Hand in a volume. It is read in the background: ask for the outcome by its id; the same bytes have one id."""
     target = dataset_to_feed(request.user, dataset)
     try:
-        kept, sha256 = handing_in.keep(file, settings.DATA_DIR / "uploads" / target.slug)
+        kept, sha256 = handing_in.keep(file, data_folder() / "uploads" / target.slug)
     except ValueError as error:
         raise HttpError(422, str(error)) from error
     return handed_in(request, target, kept, None, defaced, sha256)

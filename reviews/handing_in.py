@@ -13,10 +13,11 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Q
 
-from inference.volumes import VolumeError, read_volume
+from inference.volumes import VolumeError
 from reviews import actions, ingest
 from reviews.bids import split_extension
 from reviews.models import Attempt, Intake, Scan
+from reviews.stored_files import data_folder
 
 AT_ONCE = BoundedSemaphore(4)  # of the threads of one web process
 EXTENSIONS = "The file's name must end in .nii, .nii.gz, .mgz or .mgh."
@@ -96,7 +97,8 @@ def allowed(text: str) -> Path | None:
     except (OSError, RuntimeError, ValueError):
         return None
     roots = [Path(root).resolve() for root in settings.INTAKE_ROOTS]
-    return found if found.is_file() and any(found.is_relative_to(root) for root in roots) else None
+    ours = data_folder() in found.parents  # what another dataset handed in is nobody's to hand in again
+    return found if not ours and found.is_file() and any(root in found.parents for root in roots) else None
 
 
 # --- the job ----------------------------------------------------------------------------------------
@@ -120,10 +122,11 @@ def taken(intake: Intake) -> ingest.Line:
     found = candidate(intake)
     if intake.sha256:
         try:
-            read_volume(found.path)
+            if ingest.opened(found.path, found).sha256 != intake.sha256:
+                return ingest.Line(found.path, "failed", "it is not the file that was handed in")
         except VolumeError as error:
             return ingest.Line(found.path, "failed", error.reason)
-    elif allowed(intake.path) is None:
+    elif any(allowed(str(path)) != path for path in (found.path, found.key_path)):
         return ingest.Line(found.path, "failed", "it is no longer a file below an intake folder")
     return ingest.take(found, intake.dataset, actor=intake.user)
 
@@ -133,12 +136,13 @@ def candidate(intake: Intake) -> ingest.Candidate:
     found, original = Path(intake.path), Path(intake.original_path) if intake.original_path else None
     source = original or found
     parts = source.parts[-4:] if source.parent != Path("/") else (source.name,)
-    return ingest.Candidate(found, parts, original, intake.defaced)
+    roots = () if intake.sha256 else tuple(map(Path, settings.INTAKE_ROOTS))
+    return ingest.Candidate(found, parts, original, intake.defaced, roots)
 
 
 def scan_of(line: ingest.Line, intake: Intake) -> Scan:
     """The scan a line is about; an unchanged file is known by its path."""
     if line.attempt_id is not None:
         return Scan.objects.get(attempts__pk=line.attempt_id)
-    source = intake.original_path or intake.path
-    return Scan.objects.filter(dataset=intake.dataset, source_path=source).latest("pk")
+    source = ingest.resolved(Path(intake.original_path or intake.path))
+    return Scan.objects.filter(dataset=intake.dataset, source_path=str(source)).latest("pk")

@@ -3,13 +3,18 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
-from inference.volumes import VolumeError, content_hash, read_volume
+from django.conf import settings
+
+from inference.opening import stamp_of
+from inference.volumes import VolumeError, bytes_of, read_volume
 from reviews import actions
 from reviews.bids import entities_of, pair_keys, split_extension
 from reviews.models import Dataset, Scan
+from reviews.stored_files import open_volume, root_of
 
 # Looks like an image but is not a volume this software reads; silence would hide a lost scan.
 FOREIGN = (".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".par", ".nii.bz2", ".nii.zip")
@@ -20,17 +25,26 @@ NOT_UTF8 = "the name is not UTF-8; rename the file or its folder"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file to take in. `path` is the file found; `original` its original where one is known."""
+    """A file to take in. `path` is the file found; `original` its original where one is known.
+
+    `roots` are the folders they are taken in from; the intake folders of the site are such folders too.
+    """
 
     path: Path
     parts: tuple[str, ...]
     original: Path | None = None
     defaced: bool = False
+    roots: tuple[Path, ...] = ()
 
     @property
     def key_path(self) -> Path:
         """The source volume: the original of a pair, otherwise the file itself."""
         return self.original or self.path
+
+    @property
+    def source_path(self) -> Path:
+        """Where the source volume lies, links resolved."""
+        return resolved(self.key_path)
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,11 @@ def printable(path: Path) -> Path:
     return Path(os.fsencode(path).decode(errors="backslashreplace"))
 
 
+def resolved(path: Path) -> Path:
+    """The path without links; it need not lead to a file."""
+    return Path(os.path.realpath(path))
+
+
 def walk(root: Path, failed: Callable[[OSError], None]) -> Iterator[Path]:
     """Files below a folder in a fixed order without hidden ones; an unreadable folder is told, not fatal."""
     for folder, folders, names in os.walk(root, onerror=failed):
@@ -69,10 +88,13 @@ def find(
     files = _volumes(root, tell)
     if originals is not None:
         known = _by_key(_volumes(originals, tell))
-        return [candidate for file in files if (candidate := _paired(file, known, tell)) is not None]
-    if defaced:
-        return [Candidate(path, parts, defaced=True) for path, parts in files]
-    return _self_paired(files)
+        found = [candidate for file in files if (candidate := _paired(file, known, tell)) is not None]
+    elif defaced:
+        found = [Candidate(path, parts, defaced=True) for path, parts in files]
+    else:
+        found = _self_paired(files)
+    roots = (root,) if originals is None else (root, originals)
+    return [replace(candidate, roots=roots) for candidate in found]
 
 
 def _volumes(root: Path, tell: Callable[[Line], None]) -> list[tuple[Path, tuple[str, ...]]]:
@@ -143,7 +165,7 @@ def _self_paired(files: list[tuple[Path, tuple[str, ...]]]) -> list[Candidate]:
 def take(candidate: Candidate, dataset: Dataset, *, actor) -> Line:
     """Read one file and register it; a broken one is registered in ERROR with the reason."""
     path = candidate.path
-    for name in (path, candidate.key_path):
+    for name in (path, candidate.key_path, resolved(path), candidate.source_path):
         if printable(name) != name:
             return Line(name, "failed", NOT_UTF8)
     stamp = _stamp(candidate)
@@ -166,7 +188,7 @@ def take(candidate: Candidate, dataset: Dataset, *, actor) -> Line:
 
 
 def _unchanged(candidate: Candidate, dataset: Dataset, stamp: str) -> bool:
-    same = Scan.objects.filter(dataset=dataset, source_path=str(candidate.key_path), source_stamp=stamp)
+    same = Scan.objects.filter(dataset=dataset, source_path=str(candidate.source_path), source_stamp=stamp)
     return same.exclude(shape=[]).exists()
 
 
@@ -182,7 +204,7 @@ def _stamp(candidate: Candidate) -> str:
 def _identity(candidate: Candidate, stamp: str) -> dict:
     entities = entities_of(candidate.parts).source
     return {
-        "path": str(candidate.key_path),
+        "path": str(candidate.source_path),
         "name": candidate.key_path.name[:NAME_LENGTH],
         "subject": entities.subject[:128],
         "session": entities.session[:128],
@@ -193,29 +215,60 @@ def _identity(candidate: Candidate, stamp: str) -> dict:
     }
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A file that was opened once and read: where it lies without links, below which root, what it holds."""
+
+    path: str
+    root: str
+    sha256: str
+    stamp: str
+    shape: list[int]
+    zooms: list[float]
+
+
+def opened(path: Path, candidate: Candidate) -> Opened:
+    """Open, hash and read one file of a candidate; raises VolumeError for one that is no volume."""
+    real = resolved(path)
+    try:
+        root = root_of(real, [*(candidate.roots or (path.parent,)), *map(Path, settings.INTAKE_ROOTS)])
+        with open_volume(real, root) as file:
+            stamp, content = stamp_of(file, own=not root), bytes_of(real, file)
+        volume = read_volume(real, file=BytesIO(content))
+    except VolumeError as error:
+        raise VolumeError(path, error.reason) from error
+    shape = [int(count) for count in volume.data.shape]
+    zooms = [round(float(zoom), 4) for zoom in volume.zooms]
+    return Opened(str(real), root, hashlib.sha256(content).hexdigest(), stamp, shape, zooms)
+
+
 def _source(candidate: Candidate, stamp: str) -> actions.Source:
     """Everything about a readable candidate; raises VolumeError for one that is not."""
-    volume = read_volume(candidate.path)
-    own = content_hash(candidate.path)
-    original = candidate.path if not candidate.defaced else candidate.original
-    if candidate.original is not None:
-        read_volume(candidate.original)
-    original_hash = content_hash(original) if candidate.original is not None else own
+    own = opened(candidate.path, candidate)
+    original = opened(candidate.original, candidate) if candidate.original is not None else None
+    if not candidate.defaced:
+        original = own
+    source = original or own
+    known = {} if original is None else _fields("original", original)
+    made = _fields("defaced", own) | {"defaced_root": own.root} if candidate.defaced else {}
     return actions.Source(
         **_identity(candidate, stamp),
-        content_hash=original_hash if original is not None else own,
-        original_path=str(original or ""),
-        original_hash=original_hash if original is not None else "",
-        defaced_path=str(candidate.path) if candidate.defaced else "",
-        defaced_hash=own if candidate.defaced else "",
-        shape=[int(count) for count in volume.data.shape],
-        zooms=[round(float(zoom), 4) for zoom in volume.zooms],
+        **known,
+        **made,
+        root=source.root,
+        content_hash=source.sha256,
+        shape=own.shape,
+        zooms=own.zooms,
     )
+
+
+def _fields(kind: str, file: Opened) -> dict[str, str]:
+    return {f"{kind}_path": file.path, f"{kind}_hash": file.sha256, f"{kind}_stamp": file.stamp}
 
 
 def _broken_source(candidate: Candidate, stamp: str) -> actions.Source:
     """A file without content worth hashing is known by its path."""
-    path = str(candidate.key_path)
+    path = str(candidate.source_path)
     return actions.Source(
         **_identity(candidate, stamp), content_hash=hashlib.sha256(f"unreadable {path}".encode()).hexdigest()
     )

@@ -1,6 +1,7 @@
 """Every slice of a volume in one picture, so that a slider moves without asking the server."""
 
 import contextlib
+import hashlib
 import math
 import os
 import tempfile
@@ -8,11 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from inference.volumes import Volume, VolumeError, read_volume
+from inference.opening import open_below
+from inference.volumes import Volume, VolumeError
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 LONGEST_SIDE = 256
@@ -21,7 +24,9 @@ REMOVED_COLOUR = np.array([214, 48, 49], np.float32)
 REMOVED_WEIGHT = 0.6
 CHANGED_SHARE = 0.02
 QUALITY = 72
+DRAWING = "1"  # raised whenever the same volumes would give another sheet
 ONE_AT_A_TIME = threading.Lock()
+Read = Callable[[], Volume]
 
 
 @dataclass(frozen=True)
@@ -42,21 +47,41 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A finished sheet on disk and its layout."""
+    """A finished sheet, opened, and its layout."""
 
-    path: Path
+    file: BinaryIO
     header: str
 
 
-def sheet(path: Path, plane: str, layer: str, *, after: str, before: str = "") -> Sheet:
+def name_of(plane: str, layer: str, *hashes: str) -> str:
+    """The file's name: by the content it shows, so that it can be neither stale nor another's."""
+    told = ":".join((DRAWING, plane, layer, *hashes))
+    return f"{hashlib.sha256(told.encode()).hexdigest()[:40]}.webp"
+
+
+def sheet(path: Path, plane: str, layer: str, *, after: Read, before: Read | None = None) -> Sheet:
     """The stored sheet, made first where it is missing. Raises VolumeError, OSError."""
-    note = path.with_suffix(".txt")
-    if not (path.exists() and note.exists()):
+    found = _stored(path)
+    if found is None:
         with ONE_AT_A_TIME:  # a person who hurries through a queue must not fill the memory with volumes
-            if not (path.exists() and note.exists()):
-                _make(path, note, plane, layer, after, before)
-    os.utime(path)  # pruned is what nobody has looked at for longest
-    return Sheet(path, note.read_text())
+            found = _stored(path)
+            if found is None:
+                _make(path, path.with_suffix(".txt"), plane, layer, after, before)
+                found = _stored(path)
+    if found is None:
+        raise OSError("the sheet is gone again")
+    os.utime(found.file.fileno())  # pruned is what nobody has looked at for longest
+    return found
+
+
+def _stored(path: Path) -> Sheet | None:
+    """The sheet and its note where both are regular files."""
+    try:
+        with open_below(path.parent, path.with_suffix(".txt")) as note:
+            header = note.read(200).decode("ascii")
+        return Sheet(open_below(path.parent, path), header)
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def prune(folder: Path, most_bytes: int) -> int:
@@ -76,20 +101,20 @@ def prune(folder: Path, most_bytes: int) -> int:
     return gone
 
 
-def _make(path: Path, note: Path, plane: str, layer: str, after: str, before: str) -> None:
+def _make(path: Path, note: Path, plane: str, layer: str, after: Read, before: Read | None) -> None:
     image, layout = draw(plane, layer, after=after, before=before)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, lambda handle: image.save(handle, "WEBP", quality=QUALITY, method=0))
     _write(note, lambda handle: handle.write(layout.header().encode()))
 
 
-def draw(plane: str, layer: str, *, after: str, before: str = "") -> tuple[Image.Image, Layout]:
+def draw(plane: str, layer: str, *, after: Read, before: Read | None = None) -> tuple[Image.Image, Layout]:
     """Read the volumes and lay out the slices of one layer: after, before or removed."""
-    defaced = read_volume(after)
-    original = read_volume(before) if layer != "after" else None
+    defaced = after()
+    original = before() if before is not None and layer != "after" else None
     if original is not None and original.data.shape != defaced.data.shape:
         raise VolumeError(
-            after, f"its grid {defaced.data.shape} is not that of its original {original.data.shape}"
+            defaced.path, f"its grid {defaced.data.shape} is not that of its original {original.data.shape}"
         )
     window = _window(defaced)
     shown = defaced if original is None else original

@@ -1,19 +1,27 @@
 """The cast and the stage: users with and without rights, a dataset, attempts at any station."""
 
+import atexit
 import hashlib
 import itertools
+import os
+import shutil
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from inference.volumes import content_hash
 from reviews import actions, append_only, queue
-from reviews.models import Attempt, Lease, Mode, Role
+from reviews.models import Attempt, Lease, Mode, Role, Scan
 from reviews.states import Status
 from reviews.thresholds import CLASSES
 
+FILES = Path(os.path.realpath(tempfile.mkdtemp(prefix="qc-test-files-")))  # small ones, not volumes
+atexit.register(shutil.rmtree, FILES, ignore_errors=True)
 RENDER = "render-1"
 SURE = {"pass": 0.995, "face": 0.002, "brain": 0.002, "both": 0.001}
 UNCLEAR = {"pass": 0.6, "face": 0.3, "brain": 0.05, "both": 0.05}
@@ -97,17 +105,19 @@ def make(dataset, model):
 
 
 def a_source(number, *, original=True, defaced=False, subject=None) -> actions.Source:
-    """A source that exists in the database alone."""
-    path = f"/data/sub-{number:04d}_T1w.nii.gz"
+    """A source with small files that hold no volume."""
+    path = a_file(f"sub-{number:04d}_T1w.nii.gz", f"source {number}")
     return actions.Source(
         path=path,
-        content_hash=digest(path),
+        root=str(FILES),
+        content_hash=digest(f"source {number}"),
         name=f"sub-{number:04d}_T1w.nii.gz",
         subject=subject or f"{number:04d}",
         suffix="T1w",
         original_path=path if original else "",
-        original_hash=digest(path) if original else "",
-        defaced_path=f"/out/{number}.nii.gz" if defaced else "",
+        original_hash=digest(f"source {number}") if original else "",
+        defaced_path=a_file(f"defaced-{number}.nii.gz", f"out {number}") if defaced else "",
+        defaced_root=str(FILES),
         defaced_hash=digest(f"out {number}") if defaced else "",
         shape=(10, 11, 12),
         zooms=(1.0, 1.0, 1.0),
@@ -122,6 +132,13 @@ def without_triggers():
     yield
     connection.check_constraints()
     append_only.protect(connection)
+
+
+def a_file(name: str, text: str) -> str:
+    """A file with this text, for whatever is checked by its content."""
+    path = FILES / name
+    path.write_text(text)
+    return str(path)
 
 
 def digest(text: str) -> str:
@@ -153,7 +170,8 @@ def deface(attempt):
         attempt=attempt,
         engine_version="1",
         parameters={"mask": "face"},
-        output_path=f"/out/{attempt.pk}.nii.gz",
+        output_path=a_file(f"{attempt.pk}.nii.gz", f"out {attempt.pk}"),
+        output_root=str(FILES),
         output_sha256=digest(f"out {attempt.pk}"),
     )
 
@@ -188,6 +206,22 @@ def judge(user, attempt, klass="pass", *, mode=Mode.VERIFY, nonce=None, lease=Tr
     nonce = nonce or f"{user.pk}-{attempt.pk}-{klass}-{attempt.verdicts.count()}"
     return actions.record_verdict(
         actor=user, attempt_id=attempt.pk, klass=klass, mode=mode, nonce=nonce, **rest
+    )
+
+
+def with_volumes(attempt, *, after: Path, before: Path) -> None:
+    """Give an attempt a result and an original that lie somewhere else."""
+    Attempt.objects.filter(pk=attempt.pk).update(
+        output_path=str(after),
+        output_root=str(after.parent),
+        output_sha256=content_hash(after),
+        output_stamp="",
+    )
+    Scan.objects.filter(pk=attempt.scan_id).update(
+        original_path=str(before),
+        source_root=str(before.parent),
+        original_hash=content_hash(before),
+        original_stamp="",
     )
 
 

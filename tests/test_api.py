@@ -180,8 +180,8 @@ def test_a_refused_upload_takes_no_other_name_of_its_content_with_it(client, cas
 
 def test_the_web_process_reads_nothing_of_what_is_handed_in(client, cast, token, dataset, place, monkeypatch):
     """Whatever the file claims: neither way of handing in opens it as a volume."""
-    for module in ("reviews.handing_in", "reviews.ingest"):
-        monkeypatch.setattr(f"{module}.read_volume", pytest.fail)
+    for name in ("opened", "read_volume"):
+        monkeypatch.setattr(f"reviews.ingest.{name}", pytest.fail)
     for module in ("inflated", "decompressed"):
         monkeypatch.setattr(f"inference.volumes.{module}", pytest.fail)
     headers, path = token(cast.pipeline), place / "intake" / "sub-1_T1w.nii.gz"

@@ -1,6 +1,7 @@
 """Background jobs as plain calls: they do their step once, survive a second run, and never fail in silence."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -150,6 +151,7 @@ def test_evidence_is_shown_beside_the_other_pictures(defaced, weights, monkeypat
 def test_a_batch_takes_others_that_wait(defaced, model, make):
     jobs.render_attempt(defaced.pk)
     other = make(Status.TO_CLASSIFY)
+    Path(other.output_path).unlink()
     jobs.classify_attempts([defaced.pk])
     assert now(defaced).status == Status.VERIFY
     assert now(other).status == Status.ERROR  # its file does not exist, and that is visible
@@ -181,8 +183,6 @@ def test_newer_weights_with_the_software_take_over(defaced, weights, monkeypatch
 
 
 def test_what_broke_is_visible_and_can_be_retried(defaced, cast, head):
-    from pathlib import Path
-
     whole = Path(defaced.output_path).read_bytes()
     Path(defaced.output_path).write_bytes(whole[:2000])
     assert jobs.render_attempt(defaced.pk) is False

@@ -21,7 +21,7 @@ from reviews.models import AccessLog, Attempt, AuditEvent, Membership, Mode, Rol
 from reviews.states import Status
 from reviews.views import items
 from reviews.views.pictures import VIEW_LABELS, picture_url, token
-from tests.conftest import judge, now
+from tests.conftest import judge, now, with_volumes
 
 pytestmark = pytest.mark.django_db
 VIEWS = ["front", "sagittal_mid", "removed_front", "removed_sagittal_mid"]
@@ -54,10 +54,8 @@ def shown(make, cast, settings, tmp_path):
     values = np.random.default_rng(1).integers(0, 900, (9, 10, 11)).astype(np.int16)
     for name in ("before", "after"):
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
-    Attempt.objects.filter(pk=attempt.pk).update(output_path=str(tmp_path / "after.nii.gz"), view_names=VIEWS)
-    type(attempt.scan).objects.filter(pk=attempt.scan_id).update(
-        original_path=str(tmp_path / "before.nii.gz")
-    )
+    Attempt.objects.filter(pk=attempt.pk).update(view_names=VIEWS)
+    with_volumes(attempt, after=tmp_path / "after.nii.gz", before=tmp_path / "before.nii.gz")
     return now(attempt)
 
 

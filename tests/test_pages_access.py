@@ -14,7 +14,7 @@ from reviews import actions
 from reviews.models import ApiToken, Attempt, Mode, Verdict
 from reviews.states import Status
 from reviews.views.pictures import picture_url, token
-from tests.conftest import judge, now
+from tests.conftest import judge, now, with_volumes
 
 pytestmark = pytest.mark.django_db
 
@@ -44,10 +44,8 @@ def shown(make, settings, tmp_path):
     values = np.random.default_rng(1).integers(0, 900, (9, 10, 11)).astype(np.int16)
     for name in ("before", "after"):
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
-    Attempt.objects.filter(pk=attempt.pk).update(output_path=str(tmp_path / "after.nii.gz"))
-    type(attempt.scan).objects.filter(pk=attempt.scan_id).update(
-        original_path=str(tmp_path / "before.nii.gz")
-    )
+    after, before = tmp_path / "after.nii.gz", tmp_path / "before.nii.gz"
+    with_volumes(attempt, after=after, before=before)
     return now(attempt)
 
 

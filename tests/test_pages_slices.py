@@ -1,12 +1,13 @@
 """Sheets of slices: upright, in proportion, every slice there, the removed voxels red."""
 
 import tracemalloc
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from inference.volumes import VolumeError
+from inference.volumes import VolumeError, read_volume
 from reviews import sprites
 
 
@@ -64,7 +65,9 @@ def test_removed_voxels_are_red_and_others_grey(tmp_path):
     paths = {
         n: save(tmp_path / f"{n}.nii.gz", d, np.eye(4)) for n, d in (("before", before), ("after", after))
     }
-    image, layout = sprites.draw("sagittal", "removed", **paths)
+    image, layout = sprites.draw(
+        "sagittal", "removed", **{name: partial(read_volume, path) for name, path in paths.items()}
+    )
     picture = tile(image, layout, 4).astype(int)
     red = picture[..., 0] - picture[..., 1]
     third = layout.width // 3
@@ -78,15 +81,17 @@ def test_grids_that_differ_are_refused_by_name(tmp_path):
     after = save(tmp_path / "after.nii.gz", varied, np.eye(4))
     before = save(tmp_path / "before.nii.gz", varied[:, :, :10].copy(), np.eye(4))
     with pytest.raises(VolumeError, match="grid"):
-        sprites.draw("axial", "removed", after=after, before=before)
+        sprites.draw("axial", "removed", after=lambda: read_volume(after), before=lambda: read_volume(before))
 
 
 def test_a_sheet_is_made_once(tmp_path, monkeypatch):
     data = np.arange(8 * 9 * 10, dtype=np.int16).reshape(8, 9, 10)
     after = save(tmp_path / "after.nii.gz", data, np.eye(4))
-    first = sprites.sheet(tmp_path / "slices" / "a.webp", "axial", "after", after=after)
+    where = (tmp_path / "slices" / "a.webp", "axial", "after")
+    first = sprites.sheet(*where, after=lambda: read_volume(after))
     monkeypatch.setattr(sprites, "draw", None)
-    assert sprites.sheet(tmp_path / "slices" / "a.webp", "axial", "after", after=after) == first
+    again = sprites.sheet(*where, after=lambda: read_volume(after))
+    assert (again.file.read(), again.header) == (first.file.read(), first.header)
     assert first.header.split(",")[0] == "10"
 
 
@@ -97,7 +102,7 @@ def test_drawing_holds_little_beside_the_volumes(tmp_path, plane):
         save(tmp_path / f"{n}.nii", data, np.eye(4)) for n, data in (("a", varied), ("b", -varied))
     )
     tracemalloc.start()
-    sprites.draw(plane, "removed", after=after, before=before)
+    sprites.draw(plane, "removed", after=partial(read_volume, after), before=partial(read_volume, before))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2.5 * 2 * varied.nbytes  # both volumes and, for a moment, the bytes of one

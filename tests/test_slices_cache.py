@@ -26,7 +26,7 @@ def test_the_longest_unseen_goes_first_with_its_note(tmp_path):
 
 def test_a_sheet_that_is_shown_again_stays(tmp_path):
     seen, unseen = stored(tmp_path, "seen", 400, 30), stored(tmp_path, "unseen", 400, 20)
-    sprites.sheet(seen, "axial", "after", after="not read")
+    sprites.sheet(seen, "axial", "after", after=None).file.close()
     assert sprites.prune(tmp_path, 400) == 1
     assert seen.exists()
     assert not unseen.exists()

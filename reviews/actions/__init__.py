@@ -38,10 +38,12 @@ from reviews.actions.pipeline import (
     order_redeface,
     report_error,
     requeue_stalled,
+    require_claim,
     retry,
     withdraw,
 )
 from reviews.actions.promotion import objection_to, promote_model, record_frozen_test
+from reviews.actions.stored import original_of, output_of
 from reviews.actions.triage import Finding, record_no_prediction, record_prediction, record_shadow, retriage
 from reviews.actions.undo import UNDO_HOURS, undo_verdict, undoable
 from reviews.actions.versions import (
@@ -95,6 +97,8 @@ __all__ = [
     "make_gold",
     "objection_to",
     "order_redeface",
+    "original_of",
+    "output_of",
     "practice_batch",
     "promote_model",
     "queues_of",
@@ -114,6 +118,7 @@ __all__ = [
     "report_error",
     "requeue_intakes",
     "requeue_stalled",
+    "require_claim",
     "require_sight",
     "retriage",
     "retry",

@@ -16,10 +16,11 @@ IDENTITY = ("name", "subject", "session", "acquisition", "run", "suffix")
 
 @dataclass(frozen=True)
 class Source:
-    """One file to take in. Paths are absolute; hashes SHA-256 of the file; shape in voxels, zooms in mm.
+    """One file to take in. Paths are absolute, without links; hashes SHA-256; shape in voxels, zooms in mm.
 
     `original_path` is what is defaced again from; empty where only a defaced file is known. `defaced_path` is
-    what an external tool made of it; empty where the file is an original still to be defaced.
+    what an external tool made of it; empty where the file is an original still to be defaced. `root` and
+    `defaced_root` are the folders they were taken in from; empty for the data folder.
     """
 
     path: str
@@ -32,8 +33,12 @@ class Source:
     run: str = ""
     original_path: str = ""
     original_hash: str = ""
+    original_stamp: str = ""
     defaced_path: str = ""
     defaced_hash: str = ""
+    defaced_stamp: str = ""
+    root: str = ""
+    defaced_root: str = ""
     stamp: str = ""
     shape: Sequence[int] = ()
     zooms: Sequence[float] = ()
@@ -159,8 +164,10 @@ def _scan_fields(source: Source) -> dict:
     return fields | {
         "content_hash": source.content_hash,
         "source_path": source.path,
+        "source_root": source.root,
         "original_path": source.original_path,
         "original_hash": source.original_hash,
+        "original_stamp": source.original_stamp,
         "source_stamp": source.stamp,
         "shape": list(source.shape),
         "zooms": list(source.zooms),
@@ -170,7 +177,13 @@ def _scan_fields(source: Source) -> dict:
 def _attempt_fields(dataset: Dataset, source: Source) -> dict:
     if not source.defaced_path:
         return {"engine": dataset.engine, "plan": STANDARD}
-    return {"engine": EXTERNAL, "output_path": source.defaced_path, "output_sha256": source.defaced_hash}
+    return {
+        "engine": EXTERNAL,
+        "output_path": source.defaced_path,
+        "output_root": source.defaced_root,
+        "output_sha256": source.defaced_hash,
+        "output_stamp": source.defaced_stamp,
+    }
 
 
 def _new_attempt(

@@ -17,6 +17,7 @@ from reviews.actions.core import (
     get_attempt,
     record,
     require_manager,
+    status_now,
 )
 from reviews.models import Attempt, AuditEvent
 from reviews.models.ahead import silent
@@ -42,11 +43,26 @@ def heartbeat(attempt_id: int, *, worker: str) -> bool:
     return Attempt.objects.filter(pk=attempt_id, claimed_by=worker).update(claimed_at=timezone.now()) == 1
 
 
+def require_claim(attempt: Attempt) -> None:
+    """Refuse a worker that was given up, before it puts anything in its place."""
+    mine = Attempt.objects.filter(pk=attempt.pk, status=attempt.status, claimed_by=attempt.claimed_by)
+    if not mine.exists():
+        raise StaleState(attempt.pk, status_now(attempt.pk))
+
+
 @transaction.atomic
 def finish_deface(
-    *, actor, attempt: Attempt, engine_version: str, parameters: dict, output_path: str, output_sha256: str
+    *,
+    actor,
+    attempt: Attempt,
+    engine_version: str,
+    parameters: dict,
+    output_path: str,
+    output_sha256: str,
+    output_root: str = "",
+    output_stamp: str = "",
 ) -> Attempt:
-    """The engine wrote its output."""
+    """The engine wrote its output; `output_root` is the folder it must stay below, empty for the data folder."""
     noted = {
         "engine": attempt.engine,
         "version": engine_version,
@@ -61,7 +77,9 @@ def finish_deface(
         engine_version=engine_version,
         parameters=parameters,
         output_path=output_path,
+        output_root=output_root,
         output_sha256=output_sha256,
+        output_stamp=output_stamp,
     )
 
 

@@ -1,5 +1,6 @@
 """Scans and their defacing attempts."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -50,9 +51,13 @@ class Scan(models.Model):
     acquisition = models.CharField(max_length=128, blank=True)
     run = models.CharField(max_length=32, blank=True)
     suffix = models.CharField("modality", max_length=64, db_index=True)
-    source_path = models.CharField(max_length=4096)
+    source_path = models.CharField("path without links", max_length=4096)
+    source_root = models.CharField(
+        "folder it was taken in from; empty for the data folder", max_length=4096, blank=True
+    )
     original_path = models.CharField(max_length=4096, blank=True)
     original_hash = models.CharField(max_length=64, blank=True)
+    original_stamp = models.CharField("size, times and inode when last hashed", max_length=128, blank=True)
     source_stamp = models.CharField("size and time of the files when taken in", max_length=128, blank=True)
     shape = models.JSONField(default=list, blank=True)
     zooms = models.JSONField(default=list, blank=True)
@@ -137,7 +142,11 @@ class Attempt(models.Model):
     plan = models.CharField(max_length=64, blank=True)
     parameters = models.JSONField(default=dict, blank=True)
     output_path = models.CharField(max_length=4096, blank=True)
+    output_root = models.CharField(
+        "folder it was taken in from; empty for the data folder", max_length=4096, blank=True
+    )
     output_sha256 = models.CharField(max_length=64, blank=True)
+    output_stamp = models.CharField("size, times and inode when last hashed", max_length=128, blank=True)
     views_dir = models.CharField("picture folder below the data folder", max_length=512, blank=True)
     view_names = models.JSONField(default=list, blank=True)
     render_version = models.CharField(max_length=64, blank=True)
@@ -191,7 +200,7 @@ class Attempt(models.Model):
     @property
     def views_path(self) -> Path:
         """The folder of the pictures."""
-        return Path(settings.DATA_DIR) / self.views_dir
+        return Path(os.path.realpath(settings.DATA_DIR)) / self.views_dir
 
     @property
     def problem(self) -> str:

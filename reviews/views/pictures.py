@@ -1,19 +1,20 @@
 """Protected files: pictures, slices and volumes, each behind the right to its dataset."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.views.decorators.http import require_GET
 
 from inference.volumes import VolumeError
 from reviews import actions, originals, sprites
 from reviews.models import Attempt, Dataset, Mode, Verdict
+from reviews.stored_files import data_folder, open_own
 from reviews.views.access import (
     get_attempt,
     get_given,
@@ -46,9 +47,14 @@ MOST_SHEAF_VIEWS = 24
 
 
 def token(attempt: Attempt) -> str:
-    """Changes whenever the pictures do, so that a browser may keep what it has."""
+    """Changes whenever the pictures do, so that a browser may keep what it has; keyed, so that none is guessed."""
     named = f"{attempt.pk}:{attempt.views_dir}:{attempt.render_version}:{attempt.output_sha256}"
-    return hashlib.sha256(named.encode()).hexdigest()[:16]
+    return salted_hmac("reviews.pictures", named, algorithm="sha256").hexdigest()[:32]
+
+
+def fits(version: str, attempt: Attempt) -> bool:
+    """Whether an address names the pictures as they are now."""
+    return constant_time_compare(version, token(attempt))
 
 
 def picture_url(attempt: Attempt, view: str, *, small: bool = False) -> str:
@@ -111,7 +117,7 @@ def opinion_is_open(user, attempt: Attempt) -> bool:
 def picture(request: HttpRequest, pk: int, version: str, view: str) -> HttpResponse:
     """One view as WebP."""
     attempt = get_pictured(request.user, pk)
-    if version != token(attempt):
+    if not fits(version, attempt):
         raise Http404("There is no such picture of this attempt.")
     return picture_of(request, attempt, view)
 
@@ -133,8 +139,12 @@ def picture_of(request: HttpRequest, attempt: Attempt, view: str) -> HttpRespons
         raise Http404("There is no such picture of this attempt.")
     if view.startswith(SALIENCY) and not opinion_is_open(request.user, attempt):
         raise Http404("The model's opinion is shown after the first judgement.")
-    sent = send(path_of(attempt, name), "image/webp", keep=not originals.shown_in(attempt, view))
-    if originals.shown_in(attempt, view):
+    seen = originals.shown_in(attempt, view)
+    try:
+        sent = send(open_own(path_of(attempt, name)), "image/webp", keep=not seen)
+    except OSError:
+        raise Http404("The picture is missing.") from None
+    if seen:
         look(request.user, attempt, view)
     return sent
 
@@ -170,14 +180,15 @@ def contents_of(attempt: Attempt, names: object) -> Iterator[tuple[str, bytes]]:
         if view not in attempt.view_names or view.startswith(SALIENCY) or originals.shown_in(attempt, view):
             continue
         try:
-            yield name, path_of(attempt, str(name)).read_bytes()
+            with open_own(path_of(attempt, str(name))) as file:
+                yield name, file.read()
         except OSError:
             continue  # asked for alone it ends in a 404 that the page shows
 
 
 def path_of(attempt: Attempt, name: str) -> Path:
-    """The file of a view, or of its thumbnail."""
-    return attempt.views_path / (
+    """The file of a view, or of its thumbnail, from the data folder on."""
+    return Path(attempt.views_dir) / (
         f"{name.removesuffix(SMALL)}.thumb.webp" if name.endswith(SMALL) else f"{name}.webp"
     )
 
@@ -187,7 +198,7 @@ def path_of(attempt: Attempt, name: str) -> Path:
 def slices(request: HttpRequest, pk: int, version: str, plane: str, layer: str) -> HttpResponse:
     """All slices of one plane in one WebP; the X-Tiles header says how they lie in it."""
     attempt = get_attempt(request.user, pk)
-    if version != token(attempt):
+    if not fits(version, attempt):
         raise Http404("There are no such slices of this attempt.")
     return slices_of(request, attempt, plane, layer)
 
@@ -213,18 +224,16 @@ def slices_of(request: HttpRequest, attempt: Attempt, plane: str, layer: str) ->
         raise Http404("There are no such slices of this attempt.")
     if layer in originals.LAYERS:
         require_sight(request.user, attempt)
-    name = f"{attempt.pk}-{token(attempt)}-{plane}-{layer}.webp"
+    after, before = actions.output_of(attempt), actions.original_of(attempt.scan)
+    hashes = (after.sha256,) if layer == "after" else (after.sha256, before.sha256)
+    path = data_folder() / "slices" / sprites.name_of(plane, layer, *hashes)
     try:
-        sheet = sprites.sheet(
-            Path(settings.DATA_DIR) / "slices" / name,
-            plane,
-            layer,
-            after=attempt.output_path,
-            before=attempt.scan.original_path,
-        )
+        sheet = sprites.sheet(path, plane, layer, after=after.volume, before=before.volume)
     except (VolumeError, OSError) as error:
-        return HttpResponse(f"The slices could not be made: {error}", status=422, content_type="text/plain")
-    response = send(sheet.path, "image/webp", keep=layer not in originals.LAYERS)
+        return HttpResponse(
+            f"The slices could not be made: {said(error)}", status=422, content_type="text/plain"
+        )
+    response = send(sheet.file, "image/webp", keep=layer not in originals.LAYERS)
     response["X-Tiles"] = sheet.header
     if layer in originals.LAYERS:
         look(request.user, attempt, f"{plane}-{layer}")
@@ -236,7 +245,7 @@ def slices_of(request: HttpRequest, attempt: Attempt, plane: str, layer: str) ->
 def volume(request: HttpRequest, pk: int, version: str, layer: str, name: str) -> FileResponse:
     """The volume itself, for the 3-D viewer; `name` only tells the viewer the file type."""
     attempt = get_attempt(request.user, pk)
-    if version != token(attempt):
+    if not fits(version, attempt):
         raise Http404("There is no such volume.")
     return volume_of(request, attempt, layer, name)
 
@@ -252,19 +261,32 @@ def volume_of(request: HttpRequest, attempt: Attempt, layer: str, name: str) -> 
     """The file of one layer."""
     if layer not in ("after", "before"):
         raise Http404("There is no such volume.")
-    path = attempt.output_path if layer == "after" else attempt.scan.original_path
-    if not path or name != volume_name(path):
+    file = actions.output_of(attempt) if layer == "after" else actions.original_of(attempt.scan)
+    if not file.path or name != volume_name(file.path):
         raise Http404("There is no such volume.")
-    sent = send(Path(path), "application/octet-stream", keep=layer == "after")
+    if layer == "before":
+        require_sight(request.user, attempt, download=True)
+    try:
+        sent = send(file.open(), "application/octet-stream", keep=layer == "after")
+    except VolumeError as error:
+        raise Http404(said(error)) from error
     if layer == "before":
         look(request.user, attempt, "volume", download=True)
     return sent
 
 
-def require_sight(user, attempt: Attempt) -> None:
+def require_sight(user, attempt: Attempt, *, download: bool = False) -> None:
     """403 for whom the originals of the dataset are not open to, before any work is done for them."""
-    if not originals.rights_of(user, attempt.dataset_id).sees:
+    rights = originals.rights_of(user, attempt.dataset_id)
+    if not (rights.downloads if download else rights.sees):
         raise PermissionDenied(originals.CLOSED)
+
+
+def said(error: OSError | VolumeError) -> str:
+    """What is wrong with a file, without the folders of the server."""
+    if isinstance(error, VolumeError):
+        return f"{Path(error.path).name}: {error.reason}"
+    return str(error.strerror or error)
 
 
 def layers_of(attempt: Attempt) -> list[str]:
@@ -277,12 +299,9 @@ def volume_name(path: str) -> str:
     return "volume.nii.gz" if path.endswith(".gz") else "volume" + Path(path).suffix
 
 
-def send(path: Path, content_type: str, *, keep: bool = True) -> FileResponse:
+def send(file: BinaryIO, content_type: str, *, keep: bool = True) -> FileResponse:
     """A file for this person's browser alone; what may be kept has an address that changes with its content."""
-    try:
-        response = FileResponse(path.open("rb"), content_type=content_type)
-    except OSError:
-        raise Http404(f"The file is missing: {path.name}") from None
+    response = FileResponse(file, content_type=content_type)
     response["Cache-Control"] = f"private, max-age={YEAR}, immutable" if keep else "private, no-store"
     response["Vary"] = "Cookie"
     response["X-Content-Type-Options"] = "nosniff"

@@ -1,6 +1,7 @@
 """A live server, a study with painted pictures, and a browser that complains about every console error."""
 
 import os
+import shutil
 import time
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from reviews import actions, originals
 from reviews.models import Attempt, Dataset
 from reviews.states import Status
 from reviews.views.pictures import VIEW_LABELS
+from tests.conftest import with_volumes
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 CHROMIUM = os.environ.get("QC_CHROMIUM", "/usr/bin/chromium")
@@ -94,14 +96,12 @@ def with_files(attempt, data_dir, painted, volumes):
     """Give an attempt the painted pictures and the small volumes."""
     folder = data_dir / "views" / str(attempt.pk)
     folder.parent.mkdir(exist_ok=True)
-    folder.symlink_to(painted)
+    shutil.copytree(painted, folder, copy_function=os.link)
     names = [*VIEW_LABELS, *REMOVED]
     after, before = volumes / "after.nii.gz", volumes / "before.nii.gz"
     views_dir = f"views/{attempt.pk}"
-    Attempt.objects.filter(pk=attempt.pk).update(
-        view_names=names, views_dir=views_dir, output_path=str(after)
-    )
-    type(attempt.scan).objects.filter(pk=attempt.scan_id).update(original_path=str(before))
+    Attempt.objects.filter(pk=attempt.pk).update(view_names=names, views_dir=views_dir)
+    with_volumes(attempt, after=after, before=before)
     attempt.refresh_from_db()
     return attempt
 

@@ -84,7 +84,7 @@ def _tested(model: ModelVersion, cases: list[FrozenCase]) -> Figures:
 def _inputs(case: FrozenCase):
     """What the network sees of a frozen case; the case must still be the one that was frozen."""
     from inference.storage import load_inputs, network_inputs
-    from inference.volumes import VolumeError, content_hash, read_volume
+    from inference.volumes import VolumeError
 
     attempt = case.attempt
     if attempt.output_sha256 != case.output_sha256:
@@ -93,9 +93,7 @@ def _inputs(case: FrozenCase):
     if stored is not None:
         return stored
     try:
-        if content_hash(attempt.output_path) != case.output_sha256:
-            raise CommandError(f"{attempt.output_path}: the file has changed since it was frozen")
-        return network_inputs(read_volume(attempt.output_path))
+        return network_inputs(actions.output_of(attempt).volume())
     except VolumeError as error:
         raise CommandError(f"{error.path}: {error.reason}") from error
 
