@@ -1,5 +1,6 @@
 """Taking the database away for a while, as a backup or a careless console does."""
 
+import os
 import random
 import sqlite3
 from collections.abc import Callable
@@ -33,16 +34,8 @@ def _sqlite() -> Callable[[], None] | None:
 
 def _postgres(drawn: random.Random) -> Callable[[], None] | None:
     import psycopg
-    from django.conf import settings
 
-    named = settings.DATABASES["default"]
-    held = psycopg.connect(
-        dbname=named["NAME"],
-        user=named["USER"],
-        password=named["PASSWORD"],
-        host=named["HOST"],
-        port=named["PORT"],
-    )
+    held = psycopg.connect(os.environ["QC_DATABASE_URL"])
     try:
         held.execute("SET lock_timeout = '500ms'")
         held.execute(f"LOCK TABLE {drawn.choice(TABLES)} IN ACCESS EXCLUSIVE MODE")
