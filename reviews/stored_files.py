@@ -61,11 +61,10 @@ class StoredFile:
     stamp: str
     renew: Callable[[str], object]
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether it is there as it was last seen, without reading it."""
+    def seen(self) -> str:
+        """The stamp it bears now; nothing of it is read."""
         with self._opened() as file:
-            return bool(self.stamp) and self._stamp(file) == self.stamp
+            return stamp_of(file, own=True)
 
     def open(self) -> BinaryIO:
         """The file, read anew only where size, times or inode differ."""

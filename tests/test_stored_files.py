@@ -3,11 +3,13 @@
 import hashlib
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
@@ -211,11 +213,11 @@ def test_the_same_content_that_was_touched_or_written_anew_is_served_and_known_a
 def test_a_stamp_is_renewed_once_and_saves_the_reading(attempt, monkeypatch):
     monkeypatch.setattr("inference.opening.SETTLED_SECONDS", 0)
     os.utime(attempt.output_path, ns=(1, 10**18))
-    assert not actions.output_of(attempt).unchanged
     actions.output_of(attempt).open().close()
-    assert actions.output_of(now(attempt)).unchanged
+    again = actions.output_of(now(attempt))
+    assert again.seen() == again.stamp != attempt.output_stamp
     monkeypatch.setattr("reviews.stored_files.hashlib", None)  # reading it anew would need this
-    actions.output_of(now(attempt)).open().close()
+    again.open().close()
 
 
 def test_a_file_that_changed_just_now_has_no_stamp_yet(attempt):
@@ -330,3 +332,23 @@ def test_an_opening_leaves_no_descriptor_behind(place):
             open_regular(path)
     open_regular(place / "raw" / "sub-1" / "sub-1_T1w.nii").close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_older_rows_are_told_the_folder_their_files_lie_in(attempt, place, ask):
+    (place / "link").symlink_to(place / "raw")
+    older = f"{place}/link/sub-1/sub-1_T1w.nii"
+    Scan.objects.update(source_path=older, original_path=older, source_root="", original_stamp="")
+    own = place / "data" / "defaced" / "1" / "attempt-1" / "sub-1_T1w.nii"
+    own.parent.mkdir(parents=True)
+    shutil.copy(attempt.output_path, own)
+    Attempt.objects.update(output_path=str(own), output_root="?", output_stamp="")
+    import_module("reviews.migrations.0017_stored_roots").fill(apps, None)
+    scan, made = Scan.objects.get(), now(attempt)
+    real = place / "raw" / "sub-1" / "sub-1_T1w.nii"
+    assert (scan.source_path, scan.original_path, scan.source_root) == (
+        str(real),
+        str(real),
+        str(real.parent),
+    )
+    assert (made.output_path, made.output_root) == (str(own), "")
+    assert {ask(volume_url(made, layer))[0] for layer in ("before", "after")} == {200}

@@ -3,7 +3,7 @@
 An actor is a user, or None for the software itself. Each refusal is a `Refused` with words for the person.
 """
 
-from reviews.actions.core import NotAllowed, NotLeased, Refused, StaleState, TooEarly
+from reviews.actions.core import FileChanged, NotAllowed, NotLeased, Refused, StaleState, TooEarly
 from reviews.actions.cutoffs import active_thresholds
 from reviews.actions.frozen import freeze_testset
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
@@ -59,6 +59,7 @@ from reviews.actions.waiting import consequences
 __all__ = [
     "NOBODYS",
     "UNDO_HOURS",
+    "FileChanged",
     "Finding",
     "Judgement",
     "NotAllowed",

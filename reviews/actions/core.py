@@ -47,6 +47,15 @@ class NotLeased(Refused):
         self.attempt_id = attempt_id
 
 
+class FileChanged(Refused):
+    """The file behind the pictures is not the one that was taken in."""
+
+    code = "file_changed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This scan cannot be passed: {reason}. Tell a manager.")
+
+
 class NotAllowed(Refused):
     """The person has no right to this."""
 

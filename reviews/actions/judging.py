@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 
 from reviews.actions import clock
 from reviews.actions.core import (
+    FileChanged,
     NotLeased,
     Refused,
     StaleState,
@@ -18,6 +19,7 @@ from reviews.actions.core import (
     record,
     require_reviewer,
 )
+from reviews.actions.stored import Unread, read_output, require_output
 from reviews.models import Attempt, GoldItem, Lease, Mode, Referral, TriageRecord, Verdict
 from reviews.models.decisions import REASON_FLAGS
 from reviews.states import JUDGEABLE, Event, Status
@@ -97,11 +99,25 @@ def _outcome(item: Judgement, *, actor) -> Outcome:
 
 
 def judge(judgement: Judgement, *, actor) -> Verdict:
-    """One transaction: replay check, lease, time, compare-and-swap, verdict row, audit event."""
+    """One transaction: replay check, lease, file, time, compare-and-swap, verdict row, audit event.
+
+    A file whose stamp has changed is read first, outside of it: that may take long.
+    """
     judgement.check()
     try:
+        return _saved(judgement, actor)
+    except Unread as unread:
+        read = read_output(unread.attempt)
+    try:
+        return _saved(judgement, actor, read)
+    except Unread:
+        raise FileChanged("its defaced file is being written to") from None
+
+
+def _saved(judgement: Judgement, actor, read: str = "") -> Verdict:
+    try:
         with transaction.atomic():
-            return _replayed(judgement, actor) or _judge(judgement, actor)
+            return _replayed(judgement, actor) or _judge(judgement, actor, read)
     except IntegrityError:
         replay = _replayed(judgement, actor)
         if replay is None:
@@ -116,7 +132,7 @@ def _replayed(judgement: Judgement, actor) -> Verdict | None:
     return first
 
 
-def _judge(judgement: Judgement, actor) -> Verdict:
+def _judge(judgement: Judgement, actor, read: str) -> Verdict:
     if judgement.attempt_id == NOBODYS:
         raise NotLeased(NOBODYS)
     attempt = get_attempt(judgement.attempt_id)
@@ -124,6 +140,8 @@ def _judge(judgement: Judgement, actor) -> Verdict:
     lease = _require_lease(attempt, judgement, actor)  # first: whoever holds none is told nothing of the scan
     if not lease.known:
         _require_open(attempt, judgement)
+    if judgement.klass == "pass":
+        require_output(attempt, read)
     times = _times(attempt, judgement, lease, actor)
     truth = _truth(attempt) if lease.known else ""
     verdict = _row(attempt, judgement, actor, times, known=lease.known, truth=truth)

@@ -2,8 +2,19 @@
 
 from functools import partial
 
+from inference.opening import stamp_of
+from inference.volumes import VolumeError
+from reviews.actions.core import FileChanged
 from reviews.models import Attempt, Scan
 from reviews.stored_files import StoredFile
+
+
+class Unread(Exception):
+    """A file bears another stamp: it must be read before more can be said, and not within a transaction."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(f"the defaced file of attempt {attempt.pk} bears another stamp")
+        self.attempt = attempt
 
 
 def original_of(scan: Scan) -> StoredFile:
@@ -26,6 +37,28 @@ def output_of(attempt: Attempt) -> StoredFile:
         attempt.output_stamp,
         partial(renew_output, attempt_id=attempt.pk, seen=attempt.output_stamp),
     )
+
+
+def require_output(attempt: Attempt, read: str = "") -> None:
+    """Refuse where the defaced file is not the one that was taken in; `read` is the stamp it was just read under.
+
+    Raises Unread where only reading it tells.
+    """
+    try:
+        found = output_of(attempt).seen()
+    except VolumeError as error:
+        raise FileChanged(error.reason) from error
+    if found not in (attempt.output_stamp, read):
+        raise Unread(attempt)
+
+
+def read_output(attempt: Attempt) -> str:
+    """Read the defaced file; the stamp under which it holds what was taken in."""
+    try:
+        with output_of(attempt).open() as file:
+            return stamp_of(file, own=True)
+    except VolumeError as error:
+        raise FileChanged(error.reason) from error
 
 
 def renew_original(stamp: str, *, scan_id: int, seen: str) -> bool:

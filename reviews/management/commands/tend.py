@@ -2,7 +2,6 @@
 
 import signal
 import time
-from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
@@ -21,6 +20,7 @@ class Command(BaseCommand):
         from qcsite.worker import die_with_parent
 
         die_with_parent(signal.SIGTERM)
+        self.swept = 0
         while True:
             try:
                 call_command("requeue_stalled", stdout=_Silent())
@@ -28,6 +28,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"the database did not answer, trying again: {error}")
             self.seal_looks()
             self.prune_slices()
+            self.sweep_leftovers()
             close_old_connections()
             time.sleep(options["every"])
 
@@ -43,11 +44,22 @@ class Command(BaseCommand):
     def prune_slices(self) -> None:
         """Keep the stored slices below their limit; a disk that refuses must not end the upkeep."""
         from reviews import sprites
+        from reviews.stored_files import data_folder
 
         try:
-            sprites.prune(Path(settings.DATA_DIR) / "slices", settings.SLICES_CACHE_MB * 1_000_000)
+            sprites.prune(data_folder() / "slices", settings.SLICES_CACHE_MB * 1_000_000)
         except OSError as error:
             self.stderr.write(f"stored slices could not be pruned: {error}")
+
+    def sweep_leftovers(self) -> None:
+        """Remove what workers that were given up left behind, some attempts a round."""
+        from reviews import leftovers
+
+        try:
+            self.swept = leftovers.sweep(self.swept)
+        except (DatabaseError, OSError) as error:
+            self.swept += leftovers.AT_ONCE  # the next round goes on behind what cannot be removed
+            self.stderr.write(f"what was left behind could not be removed: {error}")
 
 
 class _Silent:
