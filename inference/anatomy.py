@@ -15,8 +15,8 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from inference.deface.template import STEP, template_brain, template_head
+from inference.files import DAMAGED
 from inference.projections.frame import VOXEL_MM, resample
-from inference.storage import DAMAGED
 from inference.volumes import Volume
 
 ANATOMY_VERSION = "1"  # raised whenever the same head would give another brain or other landmarks
@@ -123,7 +123,7 @@ def _network():
 @lru_cache(maxsize=1)
 def template():
     """The average head: `points` (N, 3) mm on the surface of its brain, `landmarks` in mm, one origin."""
-    from inference.simulate.heads import LANDMARKS, TEMPLATE_LANDMARKS
+    from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
 
     zooms = np.linalg.norm(template_head()[1][:3, :3], axis=0)
     brain = resample(template_brain(), tuple(map(float, zooms))) > 0.5

@@ -15,8 +15,8 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402
 
 from inference.checkpoint import INPUTS, OUTPUTS  # noqa: E402
-from inference.mirror import looks, together  # noqa: E402
-from inference.projections.network import NetworkInput  # noqa: E402
+from inference.projections.network_input import NetworkInput  # noqa: E402
+from inference.test_time_mirror import looks, together  # noqa: E402
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core

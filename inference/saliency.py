@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from inference.predict import Result
+from inference.classifier import Result
 from inference.projections.frame import SHAPE
-from inference.projections.network import PACK_SPAN, PACKS, SIDE, SURFACES, VIEW_NAMES, NetworkInput
+from inference.projections.network_input import PACK_SPAN, PACKS, SIDE, SURFACES, VIEW_NAMES, NetworkInput
 
 PIXELS = 400
 LEAST = 0.3  # a projection without evidence above this is not worth a picture

@@ -8,11 +8,11 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
+from inference.triage import ThresholdPolicy
 from reviews.actions.people import CONFIGURABLE
 from reviews.models import Dataset, Mode, Role
 from reviews.models.decisions import CLASS_CHOICES
 from reviews.states import Status
-from reviews.thresholds import ThresholdPolicy
 
 SORT_CHOICES = [
     ("newest", "Newest first"),

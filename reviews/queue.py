@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 QUEUE = "default"
 JOB_SECONDS = 900
-DEFACE = "inference.jobs.deface_attempt"
-RENDER = "inference.jobs.render_attempt"
-CLASSIFY = "inference.jobs.classify_attempts"
-ROUTE_ANEW = "inference.jobs.route_anew"
-CLASSIFY_ANEW = "inference.jobs.classify_anew"
+DEFACE = "reviews.jobs.deface_attempt"
+RENDER = "reviews.jobs.render_attempt"
+CLASSIFY = "reviews.jobs.classify_attempts"
+ROUTE_ANEW = "reviews.jobs.route_anew"
+CLASSIFY_ANEW = "reviews.jobs.classify_anew"
 TAKE_IN = "reviews.handing_in.take_in"
 JOB_OF = {Status.TO_DEFACE: DEFACE, Status.TO_RENDER: RENDER, Status.TO_CLASSIFY: CLASSIFY}
 KIND_OF = {DEFACE: "deface", RENDER: "render", CLASSIFY: "classify"}

@@ -10,10 +10,10 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from inference.truth import CLASSES
+from inference.classes import CLASSES
+from inference.metrics import Interval, wilson
 from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
 from reviews.states import WORKING, Status
-from reviews.thresholds import Interval, wilson
 
 FAILURES = [name for name in CLASSES if name != "pass"]
 LEAST_GOLD = 10

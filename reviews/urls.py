@@ -4,34 +4,34 @@ from django.urls import path
 
 from reviews.views import (
     account,
-    bench,
     home,
     models,
     pictures,
     reporting,
-    scan,
-    scans,
+    review_api,
+    review_pages,
+    scan_detail,
+    scan_list,
     setup,
     thresholds,
-    work,
 )
 
 bench_urls = [
-    path("verify/<slug:slug>/", bench.verify, name="verify"),
-    path("visual/<slug:slug>/", bench.visual, name="visual"),
-    path("visual/one/<int:pk>/", bench.visual_one, name="visual-one"),
-    path("practice/<slug:slug>/", bench.practice, name="practice"),
+    path("verify/<slug:slug>/", review_pages.verify, name="verify"),
+    path("visual/<slug:slug>/", review_pages.visual, name="visual"),
+    path("visual/one/<int:pk>/", review_pages.visual_one, name="visual-one"),
+    path("practice/<slug:slug>/", review_pages.practice, name="practice"),
 ]
 
 work_urls = [
-    path("work/verdicts/", work.verdicts, name="work-verdicts"),
+    path("work/verdicts/", review_api.verdicts, name="work-verdicts"),
     path("work/pictures/", pictures.sheaf, name="work-pictures"),
-    path("work/renew/", work.renew, name="work-renew"),
-    path("work/release/", work.release, name="work-release"),
-    path("work/practise/", work.practise, name="work-practise"),
-    path("work/one/<int:pk>/", work.take_one, name="work-one"),
-    path("work/<slug:slug>/<slug:mode>/items/", work.take, name="work-items"),
-    path("work/<slug:slug>/<slug:mode>/undo/", work.undo, name="work-undo"),
+    path("work/renew/", review_api.renew, name="work-renew"),
+    path("work/release/", review_api.release, name="work-release"),
+    path("work/practise/", review_api.practise, name="work-practise"),
+    path("work/one/<int:pk>/", review_api.take_one, name="work-one"),
+    path("work/<slug:slug>/<slug:mode>/items/", review_api.take, name="work-items"),
+    path("work/<slug:slug>/<slug:mode>/undo/", review_api.undo, name="work-undo"),
 ]
 
 file_urls = [
@@ -44,12 +44,12 @@ file_urls = [
 ]
 
 scan_urls = [
-    path("scans/", scans.overview, name="scans"),
-    path("scans/<int:pk>/", scan.life, name="scan"),
-    path("attempts/<int:pk>/retry/", scan.retry, name="attempt-retry"),
-    path("attempts/<int:pk>/again/", scan.again, name="attempt-again"),
-    path("attempts/<int:pk>/withdraw/", scan.withdraw, name="attempt-withdraw"),
-    path("attempts/<int:pk>/known/", scan.known, name="attempt-known"),
+    path("scans/", scan_list.overview, name="scans"),
+    path("scans/<int:pk>/", scan_detail.life, name="scan"),
+    path("attempts/<int:pk>/retry/", scan_detail.retry, name="attempt-retry"),
+    path("attempts/<int:pk>/again/", scan_detail.again, name="attempt-again"),
+    path("attempts/<int:pk>/withdraw/", scan_detail.withdraw, name="attempt-withdraw"),
+    path("attempts/<int:pk>/known/", scan_detail.known, name="attempt-known"),
 ]
 
 threshold_urls = [

@@ -14,11 +14,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from inference.triage import CLASSES
 from inference.volumes import content_hash
 from reviews import actions, append_only, queue
 from reviews.models import Attempt, Lease, Mode, Role, Scan
 from reviews.states import Status
-from reviews.thresholds import CLASSES
 
 FILES = Path(os.path.realpath(tempfile.mkdtemp(prefix="qc-test-files-")))  # small ones, not volumes
 atexit.register(shutil.rmtree, FILES, ignore_errors=True)

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy import ndimage as ndi
 
-from inference.simulate.generate import Task, make_shard
-from inference.simulate.heads import GROUPS, TEMPLATE_LANDMARKS, Head
+from inference.regions import TEMPLATE_LANDMARKS
+from inference.training.simulate.generate import Task, make_shard
+from inference.training.simulate.heads import GROUPS, Head
 
 SIZE = (176, 230, 240)
 POINTS = np.array(

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from inference.projections import batched, connected, frame
-from inference.projections.network import network_input, seen_from
-from inference.simulate.contrast import CONTRASTS, acquire, fill_removed, paint
-from inference.simulate.instance import GRID, make_instance
-from inference.simulate.masks import random_mask
-from inference.simulate.mix import USUAL
-from inference.simulate.sample import evidence_maps
+from inference.projections import frame
+from inference.projections.network_input import network_input, seen_from
+from inference.regions import GRID
+from inference.training.gpu import batched_frames, connected
+from inference.training.simulate.deformed_head import make_instance
+from inference.training.simulate.intensities import CONTRASTS, acquire, fill_removed, paint
+from inference.training.simulate.masks import random_mask
+from inference.training.simulate.mixtures import USUAL
+from inference.training.simulate.sample import evidence_maps
 from tests.heads import simple_head
 
 FILLS = tuple(USUAL.fills)
@@ -64,7 +66,7 @@ def one_by_one(batch):
 
 @pytest.fixture(scope="module")
 def together(batch):
-    return batched.frames(torch.from_numpy(batch.images), batch.views)
+    return batched_frames.frames(torch.from_numpy(batch.images), batch.views)
 
 
 def test_heads_are_found_and_placed_alike(batch, one_by_one, together):
@@ -78,7 +80,7 @@ def test_heads_are_found_and_placed_alike(batch, one_by_one, together):
 
 
 def test_projections_are_alike(one_by_one, together):
-    surfaces, volumes = batched.network_inputs(together)
+    surfaces, volumes = batched_frames.network_inputs(together)
     alone = [network_input(f) for f in one_by_one]
     off = np.abs(volumes.numpy().astype(int) - np.stack([a.volume for a in alone]))
     assert off.max() <= 1
@@ -90,9 +92,10 @@ def test_projections_are_alike(one_by_one, together):
 
 def test_evidence_is_alike(batch, one_by_one, together):
     missing, left = (
-        batched.cropped(torch.from_numpy(cells), together.starts) for cells in (batch.missing, batch.left)
+        batched_frames.cropped(torch.from_numpy(cells), together.starts)
+        for cells in (batch.missing, batch.left)
     )
-    maps = batched.evidence_maps(missing, left, together).numpy()
+    maps = batched_frames.evidence_maps(missing, left, together).numpy()
     for index, alone in enumerate(one_by_one):
         pair = missing[index].numpy(), left[index].numpy()
         np.testing.assert_array_equal(maps[index], evidence_maps(*pair, alone))
@@ -103,23 +106,23 @@ def test_evidence_is_alike(batch, one_by_one, together):
 def test_crops_fill_what_lies_outside():
     grids = np.random.default_rng(0).random((2, 3, *GRID), dtype=np.float32)
     starts = [(-5, 3, 20), (9, 30, -70)]
-    cut = batched.cropped(torch.from_numpy(grids), starts, fill=2.0).numpy()
+    cut = batched_frames.cropped(torch.from_numpy(grids), starts, fill=2.0).numpy()
     for index, start in enumerate(starts):
         for part in range(3):
             np.testing.assert_array_equal(cut[index, part], frame.crop(grids[index, part], start, 2.0))
 
 
-@pytest.mark.parametrize("view", batched.SURFACES)
+@pytest.mark.parametrize("view", batched_frames.SURFACES)
 def test_views_turn_alike(view):
     volume = np.arange(np.prod(frame.SHAPE)).reshape(frame.SHAPE)
-    turned = batched._turned(torch.from_numpy(volume)[None], view)[0].numpy()
+    turned = batched_frames._turned(torch.from_numpy(volume)[None], view)[0].numpy()
     np.testing.assert_array_equal(turned, seen_from(volume, view))
 
 
 def test_more_heads_than_bits_in_a_word(batch, together, monkeypatch):
     monkeypatch.setattr(connected, "WORD", 3)
     some = [5, 0, 14, 9]
-    many = batched.frames(torch.from_numpy(batch.images[some]), [batch.views[n] for n in some])
+    many = batched_frames.frames(torch.from_numpy(batch.images[some]), [batch.views[n] for n in some])
     assert many.starts == [together.starts[n] for n in some]
     assert torch.equal(many.head, together.head[some])
 

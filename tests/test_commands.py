@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
 def use(monkeypatch):
     """Make a file the weights that come with the software."""
     return lambda path: monkeypatch.setattr(
-        "inference.predict.Classifier.load.__func__.__defaults__", (path, 1)
+        "inference.classifier.Classifier.load.__func__.__defaults__", (path, 1)
     )
 
 
@@ -109,7 +109,7 @@ def test_deface_refuses_what_it_must(head, tmp_path):
 
 
 def test_deface_really(tmp_path):
-    from inference.simulate.heads import template_path
+    from inference.training.simulate.heads import template_path
 
     source, target = template_path(), tmp_path / "out.nii.gz"
     source_bytes = source.read_bytes()

@@ -2,11 +2,12 @@
 
 import pytest
 
+from inference.triage import CLASSES, ThresholdPolicy
 from reviews import actions
 from reviews.actions.triage import decide, retriageable
 from reviews.models import Attempt, ModelVersion, Prediction
 from reviews.states import Status
-from reviews.thresholds import CLASSES, ThresholdPolicy
+from reviews.threshold_evidence import consequences
 from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, judge
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def twice(make):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_all_kinds_of_doubt(crowd, twice, policy):
-    found = actions.consequences(policy).routes
+    found = consequences(policy).routes
     assert found == one_by_one(policy)
     assert sum(found.values()) == 11
 
@@ -71,12 +72,12 @@ def test_where_ears_count_too(make, cast, dataset, crowd, model, policy):
     told = ({}, {}), (FACE, {"ears": 0.0}), ({}, {"ears": 0.9}), (SURE, {}), ({"pass": 1.0}, {})
     for stored, attributes in told:
         said_of(make(), with_ears=stored, attributes=attributes)
-    assert actions.consequences(policy).routes == one_by_one(policy)
+    assert consequences(policy).routes == one_by_one(policy)
 
 
 def test_nothing_waits(model):
-    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 0, "fail": 0}
+    assert consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 0, "fail": 0}
 
 
 def test_the_newest_word_counts(twice):
-    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 1, "fail": 0}
+    assert consequences(ThresholdPolicy()).routes == {"verify": 0, "refer": 1, "fail": 0}

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from inference import study
+from inference import demo_heads
 from inference.deface import PLANS, SCRATCH, DefaceError, run
 from inference.deface.engines import _carried_back
 from inference.deface.template import block_affine, block_mean, removal, template_brain, template_head
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A synthetic head with a face."""
-    data, affine = study.head(study.Person(1, 7))
+    data, affine = demo_heads.head(demo_heads.Person(1, 7))
     path = tmp_path_factory.mktemp("heads") / "sub-01_T1w.nii.gz"
     nib.save(nib.Nifti1Image(data, affine), path)
     return path

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from inference import checkpoint, dataset, fresh, train
 from inference.checkpoint import CheckpointError
-from inference.model import DefacingNet
-from inference.optimiser import Optimiser
-from inference.simulate.mix import MIXES
+from inference.training import export, run, shards, train
+from inference.training.gpu import online
+from inference.training.muon import Optimiser
+from inference.training.network import DefacingNet
+from inference.training.simulate.mixtures import MIXES
 from tests.heads import simple_head
 from tests.test_predict import SMALL
 
@@ -22,19 +23,19 @@ def made(count, first=0):
     """`count` samples that carry their number in every array."""
     number = torch.arange(first, first + count)
     like = {
-        key: number.view(-1, *[1] * len(fresh.SHAPES[key][0])).expand(count, *fresh.SHAPES[key][0])
+        key: number.view(-1, *[1] * len(online.SHAPES[key][0])).expand(count, *online.SHAPES[key][0])
         for key in ("surfaces", "volumes", "evidence", "blocks")
     }
     names = np.array([["odd" if n % 5 == 4 else "plane", "zero", "T1w"] for n in number])
     brain_ml = np.where(names[:, 0] == "odd", np.nan, number.numpy()).astype(np.float32)
     return {
-        **{key: value.to(fresh.SHAPES[key][1]) for key, value in like.items()},
+        **{key: value.to(online.SHAPES[key][1]) for key, value in like.items()},
         "brain_ml": brain_ml, "kept": np.full((count, 5), np.nan, np.float32), "names": names,
     }  # fmt: skip
 
 
 def test_the_pool_keeps_the_latest_samples_and_draws_none_twice():
-    pool = fresh.Pool(10, "cpu")
+    pool = online.Pool(10, "cpu")
     rng = np.random.default_rng(0)
     pool.add(made(4))
     assert sorted(pool.draw(4, rng).volumes[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
@@ -64,20 +65,20 @@ def heads(tmp_path):
         ("a1", "a"),
         ("a2", "a"),
         ("b", "b"),
-        ("c", dataset.CALIBRATION[0]),
-        ("t", dataset.TEST[0]),
+        ("c", shards.CALIBRATION[0]),
+        ("t", shards.TEST[0]),
     ):
         np.savez(folder / f"{name}.npz", person=person)
     return folder
 
 
 def test_heads_take_turns_by_person_and_people_left_out_have_none(heads):
-    assert [p.stem for p in islice(fresh.plan(heads, False), 6)] == ["a1", "b", "a2", "b", "a1", "b"]
-    assert [p.stem for p in islice(fresh.plan(heads, True), 4)] == ["a1", "b", "t", "a2"]
+    assert [p.stem for p in islice(online.plan(heads, False), 6)] == ["a1", "b", "a2", "b", "a1", "b"]
+    assert [p.stem for p in islice(online.plan(heads, True), 4)] == ["a1", "b", "t", "a2"]
     for path in heads.glob("[ab]*"):
         path.unlink()
     with pytest.raises(ValueError, match="no heads"):
-        next(fresh.plan(heads, False))
+        next(online.plan(heads, False))
 
 
 def options(heads, out, **changes):
@@ -107,8 +108,8 @@ def stand_in(monkeypatch):
             noise[key] = torch.from_numpy(rng.integers(0, 256, noise[key].shape, np.uint8))
         return noise
 
-    monkeypatch.setattr(fresh, "scene", lambda head, seed, index, proportions, device: Scene(index))
-    monkeypatch.setattr(fresh.simulated, "make", make)
+    monkeypatch.setattr(online, "scene", lambda head, seed, index, proportions, device: Scene(index))
+    monkeypatch.setattr(online.simulated, "make", make)
     return asked
 
 
@@ -118,15 +119,15 @@ def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp
     assert [index for index, _ in stand_in] == list(range(5)), "two to begin with, one every two steps"
     assert not out.exists()
     weights = tmp_path / "net.weights.pt"
-    network, known = checkpoint.load_network(weights)
+    network, known = export.load_network(weights)
     assert network.config.fine
     assert not network.config.both_ways
     assert known["fresh"]["steps"] == 6
     assert known["fresh"]["samples"] == 25
     with pytest.raises(CheckpointError, match="no facts"):
-        checkpoint.load_for_training(weights)
+        export.load_for_training(weights)
     train.train(options(heads, tmp_path / "again.onnx"))
-    again = checkpoint.load_network(tmp_path / "again.weights.pt")[0]
+    again = export.load_network(tmp_path / "again.weights.pt")[0]
     for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other), "the seed decides"
 
@@ -134,11 +135,11 @@ def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp
 def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
     heads, tmp_path, stand_in, monkeypatch
 ):
-    monkeypatch.setattr(fresh, "TIMED", 1)
-    monkeypatch.setattr(fresh, "JUDGED", 2)
+    monkeypatch.setattr(online, "TIMED", 1)
+    monkeypatch.setattr(online, "JUDGED", 2)
     out = tmp_path / "net.onnx"
-    train.train(options(heads, out, steps=100000, seconds=fresh.RESERVE + 6))
-    steps = checkpoint.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"]
+    train.train(options(heads, out, steps=100000, seconds=online.RESERVE + 6))
+    steps = export.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"]
     assert 2 <= steps < 1000
     broken = tmp_path / "broken.onnx"
 
@@ -148,19 +149,19 @@ def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
         return kept(*_)
 
     stand_in.clear()
-    kept = fresh.simulated.make
-    monkeypatch.setattr(fresh.simulated, "make", fail)
+    kept = online.simulated.make
+    monkeypatch.setattr(online.simulated, "make", fail)
     with pytest.raises(RuntimeError, match="no more"):
         train.train(options(heads, broken))
-    assert checkpoint.load_network(broken.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
+    assert export.load_network(broken.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
 
 
 def test_a_training_that_went_astray_ends_and_leaves_the_weights_before(
     heads, tmp_path, stand_in, monkeypatch
 ):
-    monkeypatch.setattr(fresh, "SAVE_EVERY", 2)
+    monkeypatch.setattr(online, "SAVE_EVERY", 2)
     out = tmp_path / "net.onnx"
-    whole = train.Run.step
+    whole = run.Run.step
 
     def stray(run, batch):
         found = whole(run, batch)
@@ -168,27 +169,27 @@ def test_a_training_that_went_astray_ends_and_leaves_the_weights_before(
             run.average.values["answers.weight"].fill_(torch.nan)
         return found
 
-    monkeypatch.setattr(train.Run, "step", stray)
+    monkeypatch.setattr(run.Run, "step", stray)
     with pytest.raises(FloatingPointError, match="astray before step 6"):
         train.train(options(heads, out))
-    assert checkpoint.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
+    assert export.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
 
 
 def test_processes_make_attempts_in_order_and_are_gone_after(tmp_path):
     simple_head("one", "somebody").save(tmp_path / "one.npz")
     asked = options(tmp_path, tmp_path / "net.onnx", workers=1, each=2)
-    stream = fresh.stream(asked)
+    stream = online.stream(asked)
     found = [next(stream) for _ in range(2)]
     stream.close()
     assert not multiprocessing.active_children()
-    here = fresh.attempts(fresh.Task(tmp_path / "one.npz", 1, 1, 2, tuple(MIXES), "cpu"))
+    here = online.attempts(online.Task(tmp_path / "one.npz", 1, 1, 2, tuple(MIXES), "cpu"))
     assert torch.equal(found[1]["volumes"], here["volumes"])
     assert not torch.equal(found[0]["volumes"], here["volumes"])
 
 
 def test_an_average_that_warms_up_forgets_the_beginning():
     model = torch.nn.Linear(2, 2)
-    cold, warm = train.Average(model, 0.999), train.Average(model, 0.999, warm=True)
+    cold, warm = run.Average(model, 0.999), run.Average(model, 0.999, warm=True)
     start = model.weight.detach().clone()
     with torch.no_grad():
         model.weight += 1
@@ -202,21 +203,21 @@ def test_an_average_that_warms_up_forgets_the_beginning():
 def test_weights_of_other_sizes_are_refused(tmp_path):
     path = tmp_path / "x.weights.pt"
     network = DefacingNet(SMALL)
-    checkpoint.save_weights(asdict(SMALL), network.state_dict(), {}, path)
-    changed, known = checkpoint.load_network(path, both_ways=False)
+    export.save_weights(asdict(SMALL), network.state_dict(), {}, path)
+    changed, known = export.load_network(path, both_ways=False)
     assert known == {}
     assert not changed.config.both_ways
     with pytest.raises(CheckpointError, match="cannot become"):
-        checkpoint.load_network(path, stem=2)
+        export.load_network(path, stem=2)
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"x\.weights\.pt"):
-        checkpoint.load_network(path)
+        export.load_network(path)
 
 
 def test_laying_out_the_filters_leaves_the_weights_as_they_are():
     network = DefacingNet(SMALL)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    fresh.lay_out(network)
+    online.lay_out(network)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
     assert network.volume.enter[0].weight.is_contiguous(memory_format=torch.channels_last_3d)

@@ -6,10 +6,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
-from reviews import actions, learning
+from inference.triage import CLASSES
+from reviews import actions, labels
 from reviews.models import AuditEvent, FrozenCase, FrozenSet, Verdict
 from reviews.states import Status
-from reviews.thresholds import CLASSES
 from tests.conftest import judge
 
 pytestmark = pytest.mark.django_db
@@ -33,12 +33,12 @@ def said(user, klass, pk=None, reasons=()):
 )
 def test_two_readers_who_agree_or_the_latest(verdicts, klass, adjudicated):
     rows = [said(user, name, pk) for pk, (user, name) in enumerate(verdicts, start=1)]
-    found = learning.agreed(rows[::-1])
+    found = labels.agreed(rows[::-1])
     assert (found.klass, found.adjudicated) == (klass, adjudicated)
 
 
 def test_nobody_said_anything():
-    assert learning.agreed([]) is None
+    assert labels.agreed([]) is None
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_nobody_said_anything():
     ],
 )
 def test_a_class_becomes_what_it_tells(klass, reasons, ears_required, expected):
-    assert learning.attributes_of(klass, frozenset(reasons), ears_required=ears_required) == expected
+    assert labels.attributes_of(klass, frozenset(reasons), ears_required=ears_required) == expected
 
 
 def test_a_subject_stays_in_its_part():
-    parts = [learning.part_of(f"1/{number:04d}") for number in range(1000)]
-    assert parts == [learning.part_of(f"1/{number:04d}") for number in range(1000)]
+    parts = [labels.part_of(f"1/{number:04d}") for number in range(1000)]
+    assert parts == [labels.part_of(f"1/{number:04d}") for number in range(1000)]
     assert 150 < parts.count("test") < 250
     assert 150 < parts.count("calibration") < 250
 
@@ -67,7 +67,7 @@ def test_a_subject_stays_in_its_part():
 def names_of(part, dataset, count):
     """Subjects that the hash puts into a part."""
     names = (f"s{number}" for number in range(10000))
-    chosen = (name for name in names if learning.part_of(f"{dataset.pk}/{name}") == part)
+    chosen = (name for name in names if labels.part_of(f"{dataset.pk}/{name}") == part)
     return [next(chosen) for _ in range(count)]
 
 
@@ -91,22 +91,22 @@ def test_adjudicated_cases_of_held_back_subjects_are_frozen(judged, cast, datase
     cases = list(made.cases.select_related("attempt__scan"))
     assert len(cases) == 10  # a fifth of 52 subjects
     assert all(case.adjudicated for case in cases)
-    assert {learning.part_of(learning.subject_of(case.attempt)) for case in cases} == {"test"}
+    assert {labels.part_of(labels.subject_of(case.attempt)) for case in cases} == {"test"}
     event = AuditEvent.objects.get(action="testset_frozen")
     assert event.after["digest"] == made.digest
     assert event.after["cases"] == 10
-    learnt = {attempt.pk for attempt, *_ in learning.to_learn_from()}
+    learnt = {attempt.pk for attempt, *_ in labels.to_learn_from()}
     assert len(learnt) == 40
     assert not learnt & {case.attempt_id for case in cases}
 
 
 def test_other_attempts_of_a_frozen_subject_are_not_learnt_from(judged, cast, dataset, monkeypatch):
-    monkeypatch.setattr(learning, "part_of", lambda subject: "train")
-    monkeypatch.setattr("reviews.actions.frozen.part_of", lambda subject: "test")
+    monkeypatch.setattr(labels, "part_of", lambda subject: "train")
+    monkeypatch.setattr("reviews.actions.testsets.part_of", lambda subject: "test")
     actions.freeze_testset(actor=None, dataset=dataset, single_readings=True)
-    frozen = learning.frozen_subjects()
+    frozen = labels.frozen_subjects()
     assert frozen
-    assert not frozen & {learning.subject_of(attempt) for attempt, *_ in learning.to_learn_from()}
+    assert not frozen & {labels.subject_of(attempt) for attempt, *_ in labels.to_learn_from()}
 
 
 def test_a_frozen_set_cannot_be_changed(judged, cast, dataset):
@@ -119,7 +119,7 @@ def test_a_frozen_set_cannot_be_changed(judged, cast, dataset):
     ):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             change()
-    digest = learning.frozen_digest()
+    digest = labels.frozen_digest()
     Verdict.objects.create(
         attempt=case.attempt,
         user=cast.owner,
@@ -129,7 +129,7 @@ def test_a_frozen_set_cannot_be_changed(judged, cast, dataset):
         status_before=case.attempt.status,
     )
     assert FrozenCase.objects.get(pk=case.pk).truth == case.truth
-    assert learning.frozen_digest() == digest
+    assert labels.frozen_digest() == digest
 
 
 def test_known_cases_are_tested_on_and_not_learnt_from(make, cast, dataset):
@@ -137,7 +137,7 @@ def test_known_cases_are_tested_on_and_not_learnt_from(make, cast, dataset):
         attempt = make(Status.REFER, subject=name)
         judge(cast.reviewer, attempt, "face", mode="visual")
         actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth="pass")
-    assert list(learning.judged()) == []
+    assert list(labels.judged()) == []
     with pytest.raises(actions.Refused, match="2 adjudicated cases of 2 held-back"):
         actions.freeze_testset(actor=None, dataset=dataset)
     for name in names_of("train", dataset, 40):
@@ -149,9 +149,9 @@ def test_known_cases_are_tested_on_and_not_learnt_from(make, cast, dataset):
 def test_what_was_taken_back_is_not_learnt_from(make, cast):
     attempt = make(Status.REFER)
     verdict = judge(cast.reviewer, attempt, "pass", mode="visual")
-    assert len(list(learning.judged())) == 1
+    assert len(list(labels.judged())) == 1
     actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce="u")
-    assert list(learning.judged()) == []
+    assert list(labels.judged()) == []
 
 
 def test_who_may_freeze_and_what_is_refused(judged, cast, dataset):
@@ -173,10 +173,10 @@ def test_a_second_set_adds_only_new_cases(judged, make, cast, dataset):
         twice(make(Status.REFER, original=False, subject=name), cast, "pass")
     for name in names_of("train", dataset, 70)[30:]:
         judge(cast.reviewer, make(Status.REFER, subject=name), "pass", mode="visual")
-    digest = learning.frozen_digest()
+    digest = labels.frozen_digest()
     second = actions.freeze_testset(actor=None, dataset=dataset)
     assert not set(first.cases.values_list("attempt")) & set(second.cases.values_list("attempt"))
-    assert learning.frozen_digest() != digest
+    assert labels.frozen_digest() != digest
 
 
 def test_the_command(judged):

@@ -9,11 +9,10 @@ import pytest
 from django.core.management import load_command_class
 from django.utils import timezone
 
-from inference import jobs
 from inference.deface import DefaceRecord
-from inference.pair import Examined
+from inference.physical_checks import Examined
 from inference.volumes import content_hash
-from reviews import actions, leftovers
+from reviews import actions, jobs, leftovers
 from reviews.export.rows import attempts as exported
 from reviews.models import Attempt, Lease, Mode, Verdict
 from reviews.states import Status
@@ -156,14 +155,14 @@ def test_a_file_that_was_only_touched_is_read_and_passes(make, cast):
 
 
 def test_a_file_that_is_written_to_all_the_time_does_not_pass(make, cast, monkeypatch):
-    from reviews.actions import judging
+    from reviews.actions import verdicts
 
     def touched(attempt):
         os.utime(attempt.output_path)
         return "another stamp"
 
     attempt = make()
-    monkeypatch.setattr(judging, "read_output", touched)
+    monkeypatch.setattr(verdicts, "read_output", touched)
     with pytest.raises(actions.FileChanged, match="being written to"):
         judge(cast.reviewer, attempt)
 
@@ -209,7 +208,7 @@ def left(make, settings, tmp_path, monkeypatch):
 
 def test_what_was_left_behind_goes_after_a_day(left, monkeypatch):
     views, outputs = left
-    command = load_command_class("reviews", "tend")
+    command = load_command_class("reviews", "upkeep")
     command.swept = 0
     command.sweep_leftovers()
     assert (len(list(views.iterdir())), len(list(outputs.iterdir()))) == (

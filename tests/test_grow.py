@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from inference.grow import grown
-from inference.model import DefacingNet, ModelConfig
+from inference.training.gpu.widen import grown
+from inference.training.network import DefacingNet, ModelConfig
 
 SMALL = ModelConfig(widths=(8, 12, 16), stem=4, blocks=8, deep=12, hidden=24)
 

@@ -9,13 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from inference import checkpoint, jobs
+from inference import checkpoint
 from inference.anatomy import Anatomy
 from inference.projections import VIEW_NAMES
-from inference.simulate.heads import LANDMARKS
-from inference.storage import load_inputs
+from inference.projections.network_input import load_inputs
+from inference.regions import LANDMARKS
 from inference.volumes import read_volume
-from reviews import actions
+from reviews import actions, jobs
 from reviews.models import Attempt, ModelVersion, Prediction
 from reviews.states import Status
 from tests.conftest import now
@@ -79,7 +79,7 @@ def test_pictures_and_the_networks_input_are_made_once(defaced, enqueued, django
     assert set(attempt.view_names) == set(VIEW_NAMES)
     assert all((attempt.views_path / f"{name}.webp").stat().st_size > 500 for name in VIEW_NAMES)
     assert (attempt.views_path / jobs.NETWORK_FILE).exists()
-    assert enqueued == [("inference.jobs.classify_attempts", [attempt.pk])]
+    assert enqueued == [("reviews.jobs.classify_attempts", [attempt.pk])]
     before = sorted(path.stat().st_mtime_ns for path in attempt.views_path.iterdir())
     assert jobs.render_attempt(defaced.pk) is False
     assert before == sorted(path.stat().st_mtime_ns for path in attempt.views_path.iterdir())
@@ -172,7 +172,7 @@ def test_bad_weights_refer_and_never_pass(defaced, tmp_path, content):
 def test_newer_weights_with_the_software_take_over(defaced, weights, monkeypatch):
     old = use(weights["face"])
     ModelVersion.objects.update(weights_path="")
-    monkeypatch.setattr("inference.predict.Classifier.load.__func__.__defaults__", (weights["pass"], 1))
+    monkeypatch.setattr("inference.classifier.Classifier.load.__func__.__defaults__", (weights["pass"], 1))
     jobs.load_classifier.cache_clear()
     jobs.render_attempt(defaced.pk)
     jobs.classify_attempts([defaced.pk])
@@ -253,7 +253,7 @@ def test_lost_work_is_found_again(defaced, enqueued, monkeypatch, django_capture
     Attempt.objects.update(claimed_at=timezone.now() - timedelta(minutes=10))
     with django_capture_on_commit_callbacks(execute=True):
         call_command("requeue_stalled", verbosity=0)
-    assert enqueued == [("inference.jobs.render_attempt", defaced.pk)]
+    assert enqueued == [("reviews.jobs.render_attempt", defaced.pk)]
     assert now(defaced).claimed_by == ""
 
 

@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from inference import dataset, evaluate, judged, truth
-from inference.predict import DEFAULT, Classifier
+from inference import classes
+from inference.classifier import DEFAULT, Classifier
+from inference.training import evaluate, evaluation_cases, shards
 from tests.heads import make_shards
 
-PEOPLE = (dataset.CALIBRATION[0], dataset.TEST[0], dataset.TEST[1])
+PEOPLE = (shards.CALIBRATION[0], shards.TEST[0], shards.TEST[1])
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +23,20 @@ def data(tmp_path_factory):
 def asked(monkeypatch):
     """The shards of which the network was really asked."""
     seen = []
-    really = judged.asked
+    really = evaluation_cases.asked
 
     def note(model, shard):
         seen.append(shard.path.name)
         return really(model, shard)
 
-    monkeypatch.setattr(judged, "asked", note)
+    monkeypatch.setattr(evaluation_cases, "asked", note)
     return seen
 
 
 def test_several_processes_say_what_one_says(data, tmp_path, capsys):
-    chosen = dataset.split(dataset.shards(data))["test"]
-    found = judged.predictions(DEFAULT, chosen, tmp_path / "kept")
-    alone = [judged.answers(DEFAULT, None, shard) for shard in chosen]
+    chosen = shards.split(shards.shards(data))["test"]
+    found = evaluation_cases.predictions(DEFAULT, chosen, tmp_path / "kept")
+    alone = [evaluation_cases.answers(DEFAULT, None, shard) for shard in chosen]
     assert [c for part in alone for c in part.cases] == found.cases
     assert [o for part in alone for o in part.odd] == found.odd
     assert len(found.odd) == 2
@@ -47,30 +48,30 @@ def test_several_processes_say_what_one_says(data, tmp_path, capsys):
 
 
 def test_what_is_kept_is_used_for_the_same_network_and_the_same_pictures_alone(data, asked, tmp_path):
-    shard, other, _ = dataset.shards(data)
-    first = judged.answers(DEFAULT, tmp_path, shard)
-    assert judged.answers(DEFAULT, tmp_path, shard) == first
-    elsewhere = dataset.Shard(tmp_path / "elsewhere.npz", shard.person)
+    shard, other, _ = shards.shards(data)
+    first = evaluation_cases.answers(DEFAULT, tmp_path, shard)
+    assert evaluation_cases.answers(DEFAULT, tmp_path, shard) == first
+    elsewhere = shards.Shard(tmp_path / "elsewhere.npz", shard.person)
     shutil.copy(shard.path, elsewhere.path)
-    assert judged.answers(DEFAULT, tmp_path, elsewhere) == first, "whatever the file is called"
+    assert evaluation_cases.answers(DEFAULT, tmp_path, elsewhere) == first, "whatever the file is called"
     assert asked == [shard.path.name]
     (file,) = tmp_path.glob("*/*")
     assert Classifier.load(DEFAULT).version in file.parent.name
     shutil.copy(other.path, elsewhere.path)
-    judged.answers(DEFAULT, tmp_path, elsewhere)
+    evaluation_cases.answers(DEFAULT, tmp_path, elsewhere)
     assert asked[1:] == ["elsewhere.npz"]
     for damage in (b"", b"[]", file.read_bytes()[:-20]):
         file.write_bytes(damage)
-        assert judged.answers(DEFAULT, tmp_path, shard) == first
+        assert evaluation_cases.answers(DEFAULT, tmp_path, shard) == first
     assert len(asked) == 5, "what is damaged is asked for again"
     assert not list(tmp_path.glob("*/*.part")), "nothing half-written is left"
 
 
 def test_truth_is_of_today_whatever_is_kept(data, asked, tmp_path, monkeypatch):
-    shard = dataset.shards(data)[0]
-    before = judged.answers(DEFAULT, tmp_path, shard)
-    monkeypatch.setattr(truth, "BRAIN_CLEAR_ML", 1e6)
-    after = judged.answers(DEFAULT, tmp_path, shard)
+    shard = shards.shards(data)[0]
+    before = evaluation_cases.answers(DEFAULT, tmp_path, shard)
+    monkeypatch.setattr(classes, "BRAIN_CLEAR_ML", 1e6)
+    after = evaluation_cases.answers(DEFAULT, tmp_path, shard)
     assert len(asked) == 1
     assert {c.truth for c in before.cases} & {"brain", "both"}
     assert not {c.truth for c in after.cases} & {"brain", "both"}, "no bite is too large any more"
@@ -107,7 +108,7 @@ def test_all_tables_are_made_of_what_is_kept(data, tmp_path, capsys, monkeypatch
 def test_data_without_people_to_choose_cut_offs_on_is_refused_before_anything_is_asked(
     data, tmp_path, capsys, monkeypatch
 ):
-    shutil.copy(dataset.split(dataset.shards(data))["test"][0].path, tmp_path)
+    shutil.copy(shards.split(shards.shards(data))["test"][0].path, tmp_path)
     with pytest.raises(SystemExit):
         run(monkeypatch, tmp_path, tmp_path / "kept", tmp_path / "out.md")
     assert f"{tmp_path}: no shard of the calibration people" in capsys.readouterr().err

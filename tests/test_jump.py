@@ -10,7 +10,7 @@ from django.urls import reverse
 from reviews import keymap
 from reviews.models import Attempt, Scan
 from reviews.states import Status
-from reviews.views import scans
+from reviews.views import scan_list
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -46,7 +46,7 @@ def test_only_a_word_jumps_and_only_to_what_may_be_seen(browse, cast, make):
 
 
 def test_the_order_by_subject_starts_where_asked_and_goes_on_to_the_end(browse, make, monkeypatch):
-    monkeypatch.setattr(scans, "PAGE", 2)
+    monkeypatch.setattr(scan_list, "PAGE", 2)
     for subject in ("0001", "0150", "0151", "0152", "0200"):
         make(subject=subject)
     first = browse.get("/scans/", {"sort": "subject", "start": "sub-015"})
@@ -63,18 +63,18 @@ def subjects(response) -> list[str]:
 def test_a_page_by_subject_reads_a_few_scans_and_sorts_no_more(cast, make, monkeypatch):
     for number in range(12):
         make(subject=f"{number // 3}")
-    monkeypatch.setattr(scans, "PAGE", 2)
-    found = scans.within(Attempt.objects.all(), scans.shown_datasets(cast.reviewer, {}))
+    monkeypatch.setattr(scan_list, "PAGE", 2)
+    found = scan_list.within(Attempt.objects.all(), scan_list.shown_datasets(cast.reviewer, {}))
     wanted = sorted(found.values_list("scan__subject", "pk"))
     for near in (3, 5, 7, 100):  # the last subject may be cut off in the middle
-        monkeypatch.setattr(scans, "NEAR", near)
-        seen, after = [], scans.beginning("")
+        monkeypatch.setattr(scan_list, "NEAR", near)
+        seen, after = [], scan_list.beginning("")
         while after or not seen:
-            rows, after = scans.page(found, "subject", after)
+            rows, after = scan_list.page(found, "subject", after)
             seen += [(attempt.scan.subject, attempt.pk) for attempt in rows]
         assert seen == wanted
     with CaptureQueriesContext(connection) as asked:
-        scans.page(found, "subject", scans.beginning("1"))
+        scan_list.page(found, "subject", scan_list.beginning("1"))
     assert len(asked) == 2
     assert connection.vendor != "sqlite" or not whole_tables([row["sql"] for row in asked])
 
@@ -84,14 +84,14 @@ def test_pages_by_subject_keep_to_the_order_of_the_database(cast, make, monkeypa
         make(subject=subject)
     if connection.vendor == "sqlite":
         order_as_a_language_does(Scan._meta.get_field("subject"), monkeypatch)
-    monkeypatch.setattr(scans, "PAGE", 1)
-    monkeypatch.setattr(scans, "NEAR", 5)
-    found = scans.within(Attempt.objects.all(), scans.shown_datasets(cast.reviewer, {}))
+    monkeypatch.setattr(scan_list, "PAGE", 1)
+    monkeypatch.setattr(scan_list, "NEAR", 5)
+    found = scan_list.within(Attempt.objects.all(), scan_list.shown_datasets(cast.reviewer, {}))
     wanted = list(found.order_by("scan__subject", "pk").values_list("scan__subject", flat=True))
     assert connection.vendor != "sqlite" or wanted == ["a", "B", "c", "D", "E", "f", "G"]
-    seen, after = [], scans.beginning("")
+    seen, after = [], scan_list.beginning("")
     while after or not seen:
-        rows, after = scans.page(found, "subject", after)
+        rows, after = scan_list.page(found, "subject", after)
         seen += [attempt.scan.subject for attempt in rows]
     assert seen == wanted
 

@@ -15,11 +15,11 @@ from inference.anatomy import (
     stored_anatomy,
     template,
 )
-from inference.measure import class_of, eroded, geometry_problems, measure
+from inference.classes import EAR_REGIONS, FACE_REGIONS, still_there
+from inference.physical_checks import class_of, eroded, geometry_problems, measure
 from inference.projections.frame import resample
+from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
 from inference.removal import changed
-from inference.simulate.heads import LANDMARKS, TEMPLATE_LANDMARKS
-from inference.truth import EAR_REGIONS, FACE_REGIONS, still_there
 from inference.volumes import Stored, from_array, read_volume
 from tests.test_projections import painted_head
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from inference.mirror import mirrored
 from inference.projections.frame import SHAPE, VOXEL_MM, box_matrix, head_frame, resample
-from inference.projections.network import SURFACES, network_input
-from inference.storage import network_inputs
+from inference.projections.network_input import SURFACES, network_input, network_inputs
+from inference.test_time_mirror import mirrored
 from inference.volumes import read_volume
 from tests.heads import simple_head
 

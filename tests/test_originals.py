@@ -19,7 +19,7 @@ from reviews.actions import looking
 from reviews.actions.looking import seal_looks
 from reviews.models import AccessLog, Attempt, AuditEvent, Membership, Mode, Role
 from reviews.states import Status
-from reviews.views import items
+from reviews.views import review_items
 from reviews.views.pictures import VIEW_LABELS, picture_url, token
 from tests.conftest import judge, now, with_volumes
 
@@ -142,7 +142,7 @@ def test_what_is_fetched_ahead_shows_no_original_whatever_is_asked(cast, dataset
 
 
 def test_pages_are_told_only_what_the_person_may_see(cast, dataset, shown):
-    closed = items.full(shown, cast.reviewer, originals.rights_of(cast.reviewer, dataset.pk))
+    closed = review_items.full(shown, cast.reviewer, originals.rights_of(cast.reviewer, dataset.pk))
     assert (closed["removed"], closed["slices"]["layers"], list(closed["volumes"])) == (
         {},
         ["after"],
@@ -150,7 +150,7 @@ def test_pages_are_told_only_what_the_person_may_see(cast, dataset, shown):
     )
     assert closed["slices"]["closed"] == originals.CLOSED
     may(cast, dataset, "reviewer", downloads_originals=True)
-    opened = items.full(shown, cast.reviewer, originals.rights_of(cast.reviewer, dataset.pk))
+    opened = review_items.full(shown, cast.reviewer, originals.rights_of(cast.reviewer, dataset.pk))
     assert set(opened["removed"]) == {"front", "sagittal_mid"}
     assert opened["slices"]["layers"] == ["after", "before", "removed"]
     assert (opened["slices"]["closed"], list(opened["volumes"])) == ("", ["after", "before"])
@@ -168,12 +168,12 @@ def test_slices_drawn_with_the_original_before_they_were_drawn_twice_count_as_it
     assert [name for name in names if originals.shown_in(old, name)] == ["sagittal_mid", "removed_front"]
     url = picture_url(old, "sagittal_mid")
     assert browse(cast.reviewer).get(url).status_code == 403
-    card = items.card(old, originals.rights_of(cast.reviewer, dataset.pk))
+    card = review_items.card(old, originals.rights_of(cast.reviewer, dataset.pk))
     assert [view["name"] for view in card["views"]] == ["front"]
     may(cast, dataset, "reviewer", sees_originals=True)
     assert browse(cast.reviewer).get(url).status_code == 200
     assert AccessLog.objects.get().what == "sagittal_mid"
-    card = items.card(old, originals.rights_of(cast.reviewer, dataset.pk))
+    card = review_items.card(old, originals.rights_of(cast.reviewer, dataset.pk))
     assert [(view["name"], view["original"]) for view in card["views"]] == [
         ("front", False),
         ("sagittal_mid", True),

@@ -11,12 +11,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from inference.triage import ThresholdPolicy
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, Membership, ThresholdSet
 from reviews.states import Status
 from reviews.templatetags.qc import at_most, plainly
-from reviews.thresholds import ThresholdPolicy
-from reviews.views import scans
+from reviews.views import scan_list
 from tests.conftest import judge, now
 
 pytestmark = pytest.mark.django_db
@@ -53,20 +53,20 @@ def test_home_counts_scans_once_and_offers_the_queues(browse, cast, make):
     assert "Trial" not in text(browse(cast.stranger).get("/"))
 
 
-@pytest.mark.parametrize("sort", list(scans.SORTS))
+@pytest.mark.parametrize("sort", list(scan_list.SORTS))
 def test_pages_by_key_show_every_scan_once_in_order(make, sort, monkeypatch):
     for number in range(7):
         attempt = make(subject=f"{number % 3}")
         Attempt.objects.filter(pk=attempt.pk).update(confidence=0.95 + (number % 2) / 100)
-    monkeypatch.setattr(scans, "PAGE", 2)
+    monkeypatch.setattr(scan_list, "PAGE", 2)
     seen, after = [], ""
     for _ in range(5):
-        rows, after = scans.page(Attempt.objects.all(), sort, after)
+        rows, after = scan_list.page(Attempt.objects.all(), sort, after)
         seen += rows
         if not after:
             break
     assert sorted(attempt.pk for attempt in seen) == sorted(Attempt.objects.values_list("pk", flat=True))
-    field, descending, _ties = scans.SORTS[sort]
+    field, descending, _ties = scan_list.SORTS[sort]
     values = [
         attempt.scan.subject if field == "scan__subject" else getattr(attempt, field) for attempt in seen
     ]
@@ -80,11 +80,11 @@ def test_pages_by_key_show_every_scan_once_in_order(make, sort, monkeypatch):
 def test_no_order_sorts_the_whole_table(cast, dataset, sort, status):
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plans")
-    found = scans.filtered(Attempt.objects.all(), {"status": status})
-    found = scans.within(found, scans.shown_datasets(cast.reviewer, {}))
-    for after in ("", "0.5~7" if "conf" in scans.SORTS[sort][0] else "2026-01-01T00:00:00+00:00~7"):
+    found = scan_list.filtered(Attempt.objects.all(), {"status": status})
+    found = scan_list.within(found, scan_list.shown_datasets(cast.reviewer, {}))
+    for after in ("", "0.5~7" if "conf" in scan_list.SORTS[sort][0] else "2026-01-01T00:00:00+00:00~7"):
         with CaptureQueriesContext(connection) as asked:
-            scans.page(found, sort, after)
+            scan_list.page(found, sort, after)
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN QUERY PLAN " + asked[-1]["sql"])
             steps = [row[3] for row in cursor.fetchall()]
@@ -106,7 +106,7 @@ def test_the_overview_filters_and_hides_other_datasets(browse, cast, make):
 def test_a_cursor_somebody_made_up_is_ignored(browse, cast, make):
     make()
     for after in ("x", "~", "a~b", "nan~1", "zz~99999"):
-        for sort in scans.SORTS:
+        for sort in scan_list.SORTS:
             assert browse(cast.reviewer).get("/scans/", {"sort": sort, "after": after}).status_code == 200
 
 

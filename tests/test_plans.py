@@ -3,8 +3,8 @@
 import pytest
 
 from inference.deface import PLANS
-from inference.plans import LADDERS, STANDARD, plan_after
-from reviews.thresholds import FAILURES
+from inference.triage import FAILURES
+from reviews.escalation import LADDERS, STANDARD, plan_after
 
 
 def test_the_engines_know_every_plan():

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from inference import checkpoint, truth
+from inference import checkpoint, classes
 from inference.checkpoint import CheckpointError, Facts
-from inference.mirror import mirrored
-from inference.model import DefacingNet, ModelConfig, as_used
-from inference.predict import Classifier
-from inference.projections.network import VIEW_NAMES, NetworkInput
+from inference.classifier import Classifier
+from inference.projections.network_input import PARTS, VIEW_NAMES, NetworkInput
 from inference.runtime import Graph
 from inference.saliency import as_shown
-from inference.simulate.parts import PARTS
+from inference.test_time_mirror import mirrored
+from inference.training import export
+from inference.training.network import DefacingNet, ModelConfig, as_used
 
 ROOT = Path(__file__).parent.parent
 SMALL = ModelConfig(widths=(4, 6, 8), view_features=3, stem=4, blocks=8, deep=8, hidden=16)
@@ -59,7 +59,7 @@ def inputs():
 @pytest.fixture
 def weights(network, inputs, tmp_path):
     path = tmp_path / "small.onnx"
-    checkpoint.save(network, facts(), path, inputs)
+    export.save(network, facts(), path, inputs)
     return path
 
 
@@ -73,7 +73,7 @@ def tensors(inputs):
 def test_the_exported_graph_says_what_the_trained_network_says(larger, inputs, tmp_path):
     torch.manual_seed(0)
     network = DefacingNet(replace(SMALL, **larger)).eval()
-    checkpoint.export(network, tmp_path / "plain.onnx")
+    export.export(network, tmp_path / "plain.onnx")
     graph = Graph(tmp_path / "plain.onnx")
     with torch.no_grad():
         out = network(*tensors(inputs))
@@ -86,7 +86,7 @@ def test_the_exported_graph_says_what_the_trained_network_says(larger, inputs, t
 def test_it_looks_at_a_head_and_at_its_mirror_image_where_its_config_says_so(both_ways, inputs, tmp_path):
     torch.manual_seed(0)
     network = DefacingNet(replace(SMALL, both_ways=both_ways)).eval()
-    checkpoint.export(network, tmp_path / "plain.onnx")
+    export.export(network, tmp_path / "plain.onnx")
     with torch.no_grad():
         plain = network(*tensors(inputs))
         turned = network(*mirrored(*tensors(inputs)))
@@ -101,7 +101,7 @@ def test_it_looks_at_a_head_and_at_its_mirror_image_where_its_config_says_so(bot
 
 def test_a_graph_of_the_former_format_has_both_ways_in_it_and_is_asked_once(network, inputs, tmp_path):
     old = tmp_path / "old.onnx"
-    checkpoint.save(network, facts(format=2), old, inputs)
+    export.save(network, facts(format=2), old, inputs)
     classifier = Classifier.load(old)
     once = Graph(old).answers(inputs[0], both_ways=False)
     np.testing.assert_array_equal(classifier.predict(inputs[:1])[0].valid, once["valid"])
@@ -118,8 +118,8 @@ def refuse(event, details):
         os._exit(1)
 sys.addaudithook(refuse)
 import pathlib, numpy, time
-from inference.predict import Classifier
-from inference.projections.network import NetworkInput
+from inference.classifier import Classifier
+from inference.projections.network_input import NetworkInput
 head = NetworkInput(numpy.zeros((6, 6, 80, 80), "uint8"), numpy.zeros((64, 80, 80), "uint8"))
 print(len(Classifier.load(pathlib.Path({str(weights)!r})).predict([head])))
 assert sys.modules["openvino_telemetry"] is None
@@ -197,7 +197,7 @@ def test_a_batch_says_what_single_calls_say(inputs, weights):
 def test_probabilities_add_up_under_both_standards_and_ears_only_add_failures(inputs, weights):
     for result in Classifier.load(weights).predict(inputs):
         without, with_ears = result.probabilities, result.probabilities_for(ears=True)
-        assert tuple(without) == truth.CLASSES
+        assert tuple(without) == classes.CLASSES
         assert sum(without.values()) == pytest.approx(1)
         assert sum(with_ears.values()) == pytest.approx(1)
         assert with_ears["pass"] < without["pass"]
@@ -207,7 +207,7 @@ def test_probabilities_add_up_under_both_standards_and_ears_only_add_failures(in
 
 def test_an_input_unlike_a_head_is_marked(network, inputs, tmp_path):
     path = tmp_path / "strict.onnx"
-    checkpoint.save(network, facts(valid_below=1e6), path, inputs)
+    export.save(network, facts(valid_below=1e6), path, inputs)
     assert not any(r.in_distribution for r in Classifier.load(path).predict(inputs))
 
 
@@ -227,8 +227,8 @@ def test_an_input_unlike_a_head_is_marked(network, inputs, tmp_path):
 )
 def test_weights_made_for_something_else_are_refused(network, tmp_path, change, reason):
     path = tmp_path / "other.onnx"
-    checkpoint.save(network, facts(**change), path, some_inputs(1))
-    for load in (Classifier.load, lambda p: checkpoint.load_for_training(p.with_suffix(".pt"))):
+    export.save(network, facts(**change), path, some_inputs(1))
+    for load in (Classifier.load, lambda p: export.load_for_training(p.with_suffix(".pt"))):
         with pytest.raises(CheckpointError, match=reason) as error:
             load(path)
         assert path.stem in str(error.value)
@@ -269,9 +269,9 @@ def test_a_network_that_answers_something_else_is_refused(weights):
 
 
 def test_training_weights_come_back_as_they_were(network, weights):
-    loaded, found = checkpoint.load_for_training(weights.with_suffix(".pt"))
+    loaded, found = export.load_for_training(weights.with_suffix(".pt"))
     assert found.text() == facts().text()
-    for key, value in checkpoint.rounded(network, weights).state_dict().items():
+    for key, value in export.rounded(network, weights).state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
 
 
@@ -287,11 +287,11 @@ def test_evidence_lies_on_the_side_where_reviewers_see_it():
 def test_weights_lie_in_16_bits_and_what_they_cannot_hold_is_refused(tmp_path):
     torch.manual_seed(1)
     network = DefacingNet(SMALL).eval()
-    checkpoint.save(network, facts(), tmp_path / "net.onnx", some_inputs(2))
+    export.save(network, facts(), tmp_path / "net.onnx", some_inputs(2))
     stored = torch.load(tmp_path / "net.pt", weights_only=True)["weights"]
     assert {v.dtype for v in stored.values()} <= {torch.float16, torch.int64}
     with torch.no_grad():
         network.answers.weight[0, 0] = 1e6
     with pytest.raises(CheckpointError, match="16 bits"):
-        checkpoint.save(network, facts(), tmp_path / "large.onnx", some_inputs(2))
+        export.save(network, facts(), tmp_path / "large.onnx", some_inputs(2))
     assert not (tmp_path / "large.onnx").exists()

@@ -16,7 +16,7 @@ from inference.projections import (
     VIEW_NAMES,
     render_views,
     save_views,
-    slices,
+    slice_views,
     surface,
 )
 from inference.projections.canvas import BACKGROUND
@@ -90,7 +90,7 @@ def test_every_view_is_there_at_one_size(views):
 @pytest.fixture(scope="module")
 def reference(head):
     scene = build(head)
-    return surface.cast(scene.field, 0), np.asarray(slices.render("axial_orbit", head, scene))
+    return surface.cast(scene.field, 0), np.asarray(slice_views.render("axial_orbit", head, scene))
 
 
 @pytest.mark.parametrize("codes", ALL_CODES)
@@ -106,7 +106,7 @@ def test_every_stored_orientation_gives_the_same_pictures(tmp_path, head, refere
     assert np.allclose(volume.zooms, head.zooms, atol=1e-4)
     assert np.array_equal(hit.seen, reference[0].seen)
     assert np.allclose(hit.depth[hit.seen], reference[0].depth[hit.seen], atol=0.02)
-    assert np.abs(np.asarray(slices.render("axial_orbit", volume, scene)) - reference[1]).max() <= 2
+    assert np.abs(np.asarray(slice_views.render("axial_orbit", volume, scene)) - reference[1]).max() <= 2
 
 
 def test_sides_of_the_surface_views(views):
@@ -146,7 +146,7 @@ def test_sides_of_the_slices(views):
     assert brightest(views["coronal_temporal"])[0] < SIZE[0] / 2 + 10
     _, row = brightest(views["sagittal_mid"])
     assert row < SIZE[1] * 0.35
-    assert "A" in slices.SIDES[0][0]
+    assert "A" in slice_views.SIDES[0][0]
     nose = columns(views["sagittal_mid"])
     assert nose[0] / PIXELS_PER_MM < 25  # front to the left
 
@@ -154,7 +154,7 @@ def test_sides_of_the_slices(views):
 def test_axial_slice_has_the_front_on_top():
     data, zooms = painted_head()
     volume = from_array(data, zooms)
-    image = slices.render("axial_orbit", volume, build(volume))
+    image = slice_views.render("axial_orbit", volume, build(volume))
     inside = ndi.binary_erosion(shape_of(image), iterations=30)
     dark = np.where(inside, ndi.gaussian_filter(grey(image), 5), 255)
     row, column = np.unravel_index(dark.argmin(), dark.shape)
@@ -227,7 +227,7 @@ def test_removed_voxels_are_red_and_ghosted(head):
     data = head.data.copy()
     data[:, 75:, :40] = 0
     views = render_views(from_array(data, head.zooms), original=head)
-    assert set(views) == {*VIEW_NAMES, *REMOVED_VIEWS, *(f"removed_{name}" for name in slices.PLACES)}
+    assert set(views) == {*VIEW_NAMES, *REMOVED_VIEWS, *(f"removed_{name}" for name in slice_views.PLACES)}
 
     def red(image):
         rgb = np.asarray(image, int)
@@ -257,7 +257,7 @@ def test_brain_outline_is_bright_where_the_cut_came_near(head):
     data = head.data.copy()
     data[:, 71:, :45] = 0
     image = np.asarray(render_views(from_array(data, head.zooms), head, brain)["sagittal_mid"], int)
-    warning = (slices.WARNING * 255).astype(int)
+    warning = (slice_views.WARNING * 255).astype(int)
     close = np.abs(image - warning).max(axis=2) < 6
     assert close.sum() > 50
     assert not close[:, SIZE[0] // 2 :].any()

@@ -5,11 +5,11 @@ from django.test import Client
 from django.urls import reverse
 
 from inference import checkpoint
-from reviews import actions, shadow
+from inference.promotion import Answer, figures, objection
+from inference.triage import CLASSES, ThresholdPolicy
+from reviews import actions, shadow_comparison
 from reviews.models import AuditEvent, FrozenCase, FrozenSet, ModelVersion
-from reviews.promotion import Answer, figures, objection
 from reviews.states import Status
-from reviews.thresholds import CLASSES, ThresholdPolicy
 from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, classify, digest, judge, now
 
 POLICY = ThresholdPolicy()
@@ -124,7 +124,7 @@ def test_with_evidence_an_administrator_promotes_and_nothing_decided_moves(
     assert AuditEvent.objects.get(action="model_tested").after["false_pass"] == [0, 20]
     model.refresh_from_db()
     assert model.state == ModelVersion.State.RETIRED
-    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: model.version)
+    monkeypatch.setattr("reviews.actions.models.shipped_version", lambda: model.version)
     assert actions.promote_model(actor=cast.root, model=model) == 0  # and back again
 
 
@@ -135,10 +135,10 @@ def test_many_are_classified_again_in_the_background(
     waiting, held = [make() for _ in range(3)], make()
     actions.lease_one(actor=cast.reviewer, attempt_id=held.pk, mode="verify")
     put_to_test(candidate, model)
-    monkeypatch.setattr("reviews.actions.versions.AT_ONCE", 2)
+    monkeypatch.setattr("reviews.actions.models.AT_ONCE", 2)
     enqueued.clear()
     assert actions.promote_model(actor=cast.root, model=candidate) == 3
-    assert enqueued == [("inference.jobs.classify_anew", candidate.pk)]
+    assert enqueued == [("reviews.jobs.classify_anew", candidate.pk)]
     assert {now(attempt).status for attempt in waiting} == {Status.VERIFY}
     assert actions.reclassify() == 3
     assert {now(attempt).status for attempt in waiting} == {Status.TO_CLASSIFY}
@@ -204,7 +204,7 @@ def test_the_candidate_beside_the_current_model(make, model, candidate):
     actions.record_shadow(  # seen once more: the latest answer counts
         attempt=attempt, model=candidate, finding=actions.Finding(None, render_version=RENDER)
     )
-    found = shadow.compare(candidate, POLICY)
+    found = shadow_comparison.compare(candidate, POLICY)
     assert (found.seen, found.both_usable, found.same_class, found.same_route) == (4, 3, 2, 3)
     assert found.rows == [("verify", [1, 0, 1]), ("refer", [0, 2, 0]), ("fail", [0, 0, 0])]
 
@@ -235,7 +235,7 @@ def test_the_models_page_is_for_administrators(browse, cast, model, candidate, f
 
 @pytest.mark.django_db
 def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, candidate, frozen, monkeypatch):
-    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: model.version)
+    monkeypatch.setattr("reviews.actions.models.shipped_version", lambda: model.version)
     attempt = make()
     actions.record_shadow(
         attempt=attempt,
@@ -258,7 +258,7 @@ def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, ca
     assert "second is the current model. Undecided scans to be classified again: 1" in answer
     assert now(attempt).status == Status.TO_CLASSIFY
     assert "Go back to this model" in answer
-    monkeypatch.setattr("reviews.actions.promotion.shipped_version", lambda: "newer")
+    monkeypatch.setattr("reviews.actions.models.shipped_version", lambda: "newer")
     upgraded = client.get(page).content.decode()
     assert "came with another version of the software" in upgraded
     assert "Go back to this model" not in upgraded

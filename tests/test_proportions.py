@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from inference.simulate.heads import LANDMARKS
-from inference.simulate.instance import make_instance
-from inference.simulate.mix import MIXES
-from inference.simulate.proportions import FEATURES, change_proportions
+from inference.regions import LANDMARKS
+from inference.training.simulate.deformed_head import make_instance
+from inference.training.simulate.mixtures import MIXES
+from inference.training.simulate.proportions import FEATURES, change_proportions
 from tests.heads import simple_head
 
 HEAD = simple_head()

@@ -162,8 +162,8 @@ def test_the_same_unreadable_file_at_the_same_moment_is_one_scan_in_error(datase
 
 
 def test_two_new_versions_of_the_cutoffs(make, cast):
+    from inference.triage import ThresholdPolicy
     from reviews.models import ThresholdSet
-    from reviews.thresholds import ThresholdPolicy
 
     make()
     at_once(

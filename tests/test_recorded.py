@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from inference import fresh
-from inference.model import DefacingNet
-from inference.optimiser import Optimiser
-from inference.recorded import UNRECORDED, Recorded
-from inference.train import Average, Run
+from inference.training.gpu import online
+from inference.training.gpu.cuda_graph import UNRECORDED, Recorded
+from inference.training.muon import Optimiser
+from inference.training.network import DefacingNet
+from inference.training.run import Average, Run
 from tests.test_fresh import made
 from tests.test_predict import SMALL
 
@@ -28,7 +28,7 @@ def runs(tmp_path):
     first.fuse[2].p = 0.0  # they would drop different features
     out = []
     for model in (first, copy.deepcopy(first)):
-        fresh.lay_out(model)
+        online.lay_out(model)
         model.train()
         optimiser = Optimiser(model, 1e-2, STEPS)
         out.append(Run(model, optimiser, Average(model, warm=True), tmp_path / "state", {}))
@@ -36,7 +36,7 @@ def runs(tmp_path):
 
 
 def batches(count):
-    pool = fresh.Pool(20, "cuda")
+    pool = online.Pool(20, "cuda")
     pool.add(made(20))
     return [pool.draw(8, np.random.default_rng(number)) for number in range(count)]
 

@@ -9,17 +9,16 @@ import pytest
 import torch
 from django.core.management import CommandError, call_command
 
-from inference import checkpoint, jobs
-from inference import retrain as learning_on
-from inference.projections.network import CELLS, RENDER_VERSION, NetworkInput
-from inference.retrain import Case, TooLittle, retrain
-from inference.simulate.parts import PARTS
-from inference.storage import save_inputs
-from reviews import actions, learning
+from inference import checkpoint
+from inference.projections.network_input import CELLS, PARTS, RENDER_VERSION, NetworkInput, save_inputs
+from inference.training import export
+from inference.training import finetune as learning_on
+from inference.training.finetune import Case, TooLittle, retrain
+from inference.triage import ThresholdPolicy
+from reviews import actions, jobs, labels
 from reviews.management.commands.retrain import cases_of
 from reviews.models import FrozenCase, ModelVersion, Prediction
 from reviews.states import Status
-from reviews.thresholds import ThresholdPolicy
 from tests.conftest import judge, now
 from tests.test_predict import SMALL, some_inputs
 from tests.weights import sure_of
@@ -80,7 +79,7 @@ def test_it_learns_what_people_said(learnt, base, cases):
     assert after["accuracy"] > before["accuracy"] + 0.3
     assert facts.data["trained_on_from"] == checkpoint.file_hash(base.with_suffix(".pt"))[:16]
     assert facts.data["verdicts"] == {"train": 32, "calibration": 16}
-    _, read = checkpoint.load_for_training(out.with_suffix(".pt"))
+    _, read = export.load_for_training(out.with_suffix(".pt"))
     assert read == facts
 
 
@@ -90,7 +89,7 @@ def test_a_network_that_looks_one_way_learns_from_what_it_sees(cases, tmp_path):
     facts = retrain(base, cases, tmp_path / "new.onnx", epochs=60)
     before, after = facts.metrics["calibration_before"], facts.metrics["calibration_after"]
     assert after["log_loss"] < before["log_loss"]
-    network, _ = checkpoint.load_for_training(tmp_path / "new.pt")
+    network, _ = export.load_for_training(tmp_path / "new.pt")
     assert not network.config.both_ways
     assert learning_on.gathered(network.eval(), cases[:2], tmp_path / "kept").features.shape[:2] == (2, 1)
 
@@ -179,7 +178,7 @@ def test_simulated_heads_are_rehearsed_but_none_that_is_tested_on(base, cases, t
     out = tmp_path / "out" / "new.onnx"
     facts = retrain(base.with_suffix(".pt"), cases, out, simulated=tmp_path, epochs=1)
     assert facts.data["simulated"] == 3
-    model, _ = checkpoint.load_for_training(base.with_suffix(".pt"))
+    model, _ = export.load_for_training(base.with_suffix(".pt"))
     train = learning_on.gathered(
         model, [case for case in cases if case.part == "train"][:2], tmp_path / "kept"
     )
@@ -215,7 +214,7 @@ def study(current, make, cast, settings, tmp_path, pictures, dataset):
 
     def judged(count, part, start):
         names = (f"{part}{number}" for number in range(10000))
-        chosen = (name for name in names if learning.part_of(f"{dataset.pk}/{name}") == part)
+        chosen = (name for name in names if labels.part_of(f"{dataset.pk}/{name}") == part)
         for number in range(start, start + count):
             attempt = make(Status.REFER, original=False, subject=next(chosen))
             path, klass = pictures[number % 48]
@@ -253,8 +252,8 @@ def test_nobody_who_is_tested_on_is_learnt_from(study, cast):
 
 def test_known_cases_and_practice_are_left_out(make, cast, study):
     before = len(list(cases_of([])))
-    for attempt in learning.judged():
-        if learning.part_of(learning.subject_of(attempt[0])) == "train":
+    for attempt in labels.judged():
+        if labels.part_of(labels.subject_of(attempt[0])) == "train":
             actions.make_gold(actor=cast.manager, attempt_id=attempt[0].pk, truth="pass")
             break
     assert len(list(cases_of([]))) == before - 1
@@ -264,7 +263,7 @@ def test_known_cases_and_practice_are_left_out(make, cast, study):
 
 def test_what_two_people_read_counts_for_more(make, cast, study, pictures, dataset):
     attempt = make(Status.REFER, original=False, subject="train0")
-    name = next(n for n in range(999) if learning.part_of(f"{dataset.pk}/again{n}") == "train")
+    name = next(n for n in range(999) if labels.part_of(f"{dataset.pk}/again{n}") == "train")
     type(attempt.scan).objects.filter(pk=attempt.scan_id).update(subject=f"again{name}")
     copy(pictures[0][0], attempt)
     judge(cast.reviewer, attempt, "face", mode="visual", reasons=["nose"])
@@ -359,9 +358,9 @@ def test_swapped_weights_refer_and_are_never_used(study, current, make, pictures
 
 
 def test_weights_for_other_projections_refer(study, current, make, pictures, tmp_path):
-    model, facts = checkpoint.load_for_training(Path(current.weights_path).with_suffix(".pt"))
+    model, facts = export.load_for_training(Path(current.weights_path).with_suffix(".pt"))
     old = tmp_path / "old.onnx"
-    checkpoint.save(model, dataclasses.replace(facts, render_version="0"), old, some_inputs(1))
+    export.save(model, dataclasses.replace(facts, render_version="0"), old, some_inputs(1))
     ModelVersion.objects.update(weights_path=str(old), version=checkpoint.file_hash(old)[:16])
     waiting = make(Status.TO_CLASSIFY, original=False)
     copy(pictures[0][0], waiting)

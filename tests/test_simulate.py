@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference import truth
-from inference.projections.network import CELL, CELLS
-from inference.simulate import masks
-from inference.simulate.contrast import CONTRASTS, fill_removed, thick_slices
-from inference.simulate.generate import Task, make_shard
-from inference.simulate.heads import Head
-from inference.simulate.instance import BRAIN_AT, GRID, REGIONS, make_instance
-from inference.simulate.mix import HARD, MIXES, USUAL
-from inference.simulate.odd import MAKERS
-from inference.simulate.parts import PARTS
-from inference.simulate.sample import VOXEL_ML, by_region, regions_kept, simulate
+from inference import classes
+from inference.projections.network_input import CELL, CELLS, PARTS
+from inference.regions import BRAIN_AT, GRID, REGIONS, by_region
+from inference.training.simulate import masks
+from inference.training.simulate.deformed_head import make_instance
+from inference.training.simulate.generate import Task, make_shard
+from inference.training.simulate.heads import Head
+from inference.training.simulate.intensities import CONTRASTS, fill_removed, thick_slices
+from inference.training.simulate.mixtures import HARD, MIXES, USUAL
+from inference.training.simulate.negatives import MAKERS
+from inference.training.simulate.sample import VOXEL_ML, regions_kept, simulate
 from tests.heads import simple_head
 
 
@@ -54,15 +54,15 @@ def test_cutting_the_front_below_the_brow_takes_the_face_and_spares_brain_and_ea
     eye = plain.landmarks[0].astype(int)
     gone[:, eye[1] - 4 :, : eye[2] + 6] = 1
     shares = kept(plain, gone)
-    assert max(shares[r] for r in truth.FACE_REGIONS) < 0.1
+    assert max(shares[r] for r in classes.FACE_REGIONS) < 0.1
     assert min(shares["left_ear"], shares["right_ear"]) == 1.0
-    assert truth.class_of(float((plain.brain * gone).sum() * VOXEL_ML), shares) == "pass"
+    assert classes.class_of(float((plain.brain * gone).sum() * VOXEL_ML), shares) == "pass"
 
 
 def test_leaving_the_nose_alone_is_a_face(plain):
     gone = np.ones(GRID, np.float32)
     gone[plain.regions["nose"]] = 0
-    assert truth.face_remains(kept(plain, gone)) is True
+    assert classes.face_remains(kept(plain, gone)) is True
     assert kept(plain, gone)["eyes"] == 0.0
 
 
@@ -81,7 +81,7 @@ def test_an_eye_keeps_its_lower_lid_whose_skin_lies_further_back(plain, behind):
     assert columns[:, : eye[2]].sum() > 0.6 * columns[:, eye[2] :].sum()
     gone = np.zeros(GRID, np.float32)
     gone[:, :, : eye[2] + 3] = 1  # all but the brow
-    assert kept(deep, gone)["eyes"] < truth.KEPT_CLEAR
+    assert kept(deep, gone)["eyes"] < classes.KEPT_CLEAR
 
 
 def test_removed_brain_is_counted_in_ml(plain):
@@ -126,7 +126,7 @@ def test_half_of_the_slabs_are_scans_of_the_brain_alone_that_nobody_defaced(plai
     untouched = [s for s in samples if s.family == "nothing"]
     assert 3 <= len(untouched) < 12
     assert all(np.isnan(s.kept[REGIONS.index("mouth")]) for s in samples)
-    classes = [truth.class_of(s.brain_ml, by_region(s.kept)) for s in untouched]
+    classes = [classes.class_of(s.brain_ml, by_region(s.kept)) for s in untouched]
     assert "pass" in classes
     assert classes.count("face") < len(untouched) / 2
 
@@ -137,8 +137,8 @@ def test_families_make_all_four_classes(plain):
     for _ in range(60):
         _, gone = masks.random_mask(plain, rng)
         gone = np.broadcast_to(gone, GRID)
-        found.add(truth.class_of(float((plain.brain * gone).sum() * VOXEL_ML), kept(plain, gone)))
-    assert found >= set(truth.CLASSES)
+        found.add(classes.class_of(float((plain.brain * gone).sum() * VOXEL_ML), kept(plain, gone)))
+    assert found >= set(classes.CLASSES)
 
 
 @pytest.fixture
@@ -146,8 +146,10 @@ def bitten(plain, monkeypatch):
     """A sample whose mask is a ball at the front of the brain, in full view."""
     x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
     ball = ((x - 38) ** 2 + (y - 66) ** 2 + (z - 60) ** 2 < 12**2).astype(np.float32)
-    monkeypatch.setattr("inference.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
-    monkeypatch.setattr("inference.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID))
+    monkeypatch.setattr("inference.training.simulate.sample.random_mask", lambda *_: ("hand-made", ball))
+    monkeypatch.setattr(
+        "inference.training.simulate.sample.crop_view", lambda *_: tuple(slice(0, n) for n in GRID)
+    )
     return simulate(plain, np.random.default_rng(0), CONTRASTS)
 
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from inference.projections.frame import SHAPE, head_frame
-from inference.simulate import batch, masks, odd, on_device, sample
-from inference.simulate.contrast import CONTRASTS, fill_removed, paint, thick_slices, tone_curve
-from inference.simulate.instance import GRID, make_instance
-from inference.simulate.mix import HARD, USUAL, Mix
+from inference.regions import GRID
+from inference.training.gpu import batch, on_device
+from inference.training.simulate import masks, negatives, sample
+from inference.training.simulate.deformed_head import make_instance
+from inference.training.simulate.intensities import CONTRASTS, fill_removed, paint, thick_slices, tone_curve
+from inference.training.simulate.mixtures import HARD, USUAL, Mix
 from tests.heads import simple_head
 
 
@@ -131,7 +133,7 @@ def test_the_same_choices_give_the_same_thing_that_is_no_head(instance, scene, k
     image = maker(scene, 1).paint(1)[1][0]
     for seed in range(8):
         made = maker(scene, seed)
-        expected = odd.MAKERS[kind](instance, same_choices(made), image.numpy())
+        expected = negatives.MAKERS[kind](instance, same_choices(made), image.numpy())
         found = made.odd(kind, image)
         assert found.shape == GRID
         if expected.shape != GRID:  # crown to one side: cut to the size of all

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inference import fresh
-from inference.model import DefacingNet
-from inference.slices import by_slices
+from inference.training.gpu import online
+from inference.training.gpu.conv3d_as_2d import by_slices
+from inference.training.network import DefacingNet
 from tests.test_predict import SMALL
 
 
@@ -69,7 +69,7 @@ def test_a_network_laid_out_for_a_gpu_answers_and_learns_the_same():
     torch.manual_seed(0)
     plain = DefacingNet(replace(SMALL, fine=True, extra=1)).double()
     laid = copy.deepcopy(plain)
-    fresh.lay_out(laid)
+    online.lay_out(laid)
     assert list(laid.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 1, 64, 80, 80, dtype=torch.double)
     gradients = []

@@ -4,7 +4,7 @@ import os
 
 from django.core.management import load_command_class
 
-from reviews import sprites
+from inference.projections import slice_sheet
 
 
 def stored(folder, name, size, age):
@@ -17,7 +17,7 @@ def stored(folder, name, size, age):
 
 def test_the_longest_unseen_goes_first_with_its_note(tmp_path):
     old, middle, new = (stored(tmp_path, name, 400, age) for name, age in (("b", 30), ("a", 20), ("c", 10)))
-    assert sprites.prune(tmp_path, 800) == 1
+    assert slice_sheet.prune(tmp_path, 800) == 1
     assert not old.exists()
     assert not old.with_suffix(".txt").exists()
     assert middle.exists()
@@ -26,17 +26,17 @@ def test_the_longest_unseen_goes_first_with_its_note(tmp_path):
 
 def test_a_sheet_that_is_shown_again_stays(tmp_path):
     seen, unseen = stored(tmp_path, "seen", 400, 30), stored(tmp_path, "unseen", 400, 20)
-    sprites.sheet(seen, "axial", "after", after=None).file.close()
-    assert sprites.prune(tmp_path, 400) == 1
+    slice_sheet.sheet(seen, "axial", "after", after=None).file.close()
+    assert slice_sheet.prune(tmp_path, 400) == 1
     assert seen.exists()
     assert not unseen.exists()
-    assert sprites.prune(tmp_path / "missing", 0) == 0
+    assert slice_sheet.prune(tmp_path / "missing", 0) == 0
 
 
 def test_upkeep_prunes_by_the_setting(tmp_path, settings):
     settings.DATA_DIR, settings.SLICES_CACHE_MB = tmp_path, 1
     (tmp_path / "slices").mkdir()
     old, new = (stored(tmp_path / "slices", name, 700_000, age) for name, age in (("old", 9), ("new", 1)))
-    load_command_class("reviews", "tend").prune_slices()
+    load_command_class("reviews", "upkeep").prune_slices()
     assert not old.exists()
     assert new.exists()

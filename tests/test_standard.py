@@ -6,16 +6,15 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone
 
-from reviews import actions, learning, wholeness
-from reviews.actions.frozen import _known
-from reviews.evidence import judged_cases
+from reviews import actions, labels, wholeness
+from reviews.actions.testsets import _known
 from reviews.export.rows import attempts
-from reviews.learning import Agreed
+from reviews.labels import Agreed, ears_counted
 from reviews.management.commands.retrain import answers_under, cases_of
 from reviews.models import Prediction, Verdict
-from reviews.standard import ears_counted
 from reviews.states import Status
-from reviews.views.items import opinion
+from reviews.threshold_evidence import judged_cases
+from reviews.views.review_items import opinion
 from tests.conftest import UNCLEAR, classify, judge, now
 from tests.test_race import at_once
 
@@ -67,7 +66,7 @@ def test_what_verdicts_of_two_standards_tell(klass, reasons, standards, expected
 @pytest.fixture
 def old_and_new(make, cast, dataset, settings, tmp_path, monkeypatch):
     """A pass from before ears counted and one from after, both with stored projections."""
-    monkeypatch.setattr(learning, "part_of", lambda subject: "train")
+    monkeypatch.setattr(labels, "part_of", lambda subject: "train")
     settings.DATA_DIR = tmp_path
     old, new = make(Status.REFER), make(Status.REFER)
     said_yesterday(cast.reviewer, old, "pass")

@@ -14,10 +14,9 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
-from inference import jobs
 from inference.opening import NotOpened, open_below, open_regular
 from inference.volumes import VolumeError
-from reviews import actions
+from reviews import actions, jobs
 from reviews.models import Attempt, Scan
 from reviews.states import Status
 from reviews.stored_files import open_own

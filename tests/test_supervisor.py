@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qcsite import site
+from qcsite import run_site
 from qcsite.supervisor import (
     STEADY_SECONDS,
     Child,
@@ -70,9 +70,9 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(settings, tmp_path,
         monkeypatch.setenv(name, "")
     settings.DATA_DIR = tmp_path
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        shape = site.Shape(port=taken.getsockname()[1])
+        shape = run_site.Shape(port=taken.getsockname()[1])
         with pytest.raises(SupervisorError, match="choose another --port"):
-            site.run(shape, announce=pytest.fail)
+            run_site.run(shape, announce=pytest.fail)
     assert not (tmp_path / "queue").exists()
 
 

@@ -7,19 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews.thresholds import (
+from inference.metrics import Judged, Waiting, evidence, what_if, wilson
+from inference.triage import (
     CLASSES,
     Context,
-    Judged,
     Reason,
     Route,
     ThresholdPolicy,
-    Waiting,
-    evidence,
     predicted_class,
     triage,
-    what_if,
-    wilson,
     with_ears,
 )
 

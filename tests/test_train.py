@@ -9,8 +9,13 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from inference import calibration, checkpoint, dataset, train, training_options, truth
-from inference.evaluate import (
+from inference import checkpoint, classes
+from inference.classifier import Classifier
+from inference.metrics import evidence
+from inference.regions import REGIONS
+from inference.runtime import Graph
+from inference.training import augment, calibration, export, run, shards, train
+from inference.training.evaluate import (
     CUTS,
     apart,
     at_one_cut,
@@ -24,14 +29,11 @@ from inference.evaluate import (
     one_cut,
     risk_coverage,
 )
-from inference.judged import Case
-from inference.losses import joint_loss, losses
-from inference.model import DefacingNet
-from inference.optimiser import DECAY, Optimiser
-from inference.predict import Classifier
-from inference.runtime import Graph
-from inference.simulate.instance import REGIONS
-from reviews.thresholds import ThresholdPolicy, evidence, triage
+from inference.training.evaluation_cases import Case
+from inference.training.losses import joint_loss, losses
+from inference.training.muon import DECAY, Optimiser
+from inference.training.network import DefacingNet
+from inference.triage import ThresholdPolicy, triage
 from tests.heads import make_shards
 from tests.test_predict import SMALL
 
@@ -58,49 +60,49 @@ def test_calibration_tames_overconfident_logits():
 
 def test_ambiguous_measurements_become_unknown_targets():
     kept = np.array([[0, 0, 0, 1, 1], [0.5, 0, 0, 0, 0], [1, np.nan, np.nan, np.nan, np.nan]], np.float32)
-    found = dataset.targets(np.array([0.0, 1.0, np.nan], np.float32), kept)
+    found = shards.targets(np.array([0.0, 1.0, np.nan], np.float32), kept)
     np.testing.assert_array_equal(found, [[0, 1, 0], [-1, 0, -1], [-1, -1, -1]])
 
 
 @pytest.fixture(scope="module")
 def shard_folder(tmp_path_factory):
-    people = ("somebody", dataset.CALIBRATION[0], dataset.TEST[0])
+    people = ("somebody", shards.CALIBRATION[0], shards.TEST[0])
     return make_shards(tmp_path_factory.mktemp("shards"), people, samples=12)
 
 
 def test_people_are_split_and_mirroring_twice_changes_nothing(shard_folder):
-    parts = dataset.split(dataset.shards(shard_folder))
+    parts = shards.split(shards.shards(shard_folder))
     assert [[s.person for s in parts[p]] for p in ("train", "calibration", "test")] == [
         ["somebody"],
-        [dataset.CALIBRATION[0]],
-        [dataset.TEST[0]],
+        [shards.CALIBRATION[0]],
+        [shards.TEST[0]],
     ]
-    batch = next(dataset.batches(parts["train"], 4, None))
-    once, twice = dataset.mirror(batch), dataset.mirror(dataset.mirror(batch))
+    batch = next(shards.batches(parts["train"], 4, None))
+    once, twice = augment.mirror(batch), augment.mirror(augment.mirror(batch))
     assert not torch.equal(once.surfaces, batch.surfaces)
     for name in ("surfaces", "volumes", "evidence", "blocks"):
         assert torch.equal(getattr(twice, name), getattr(batch, name))
 
 
 def test_intensities_vary_but_depth_and_what_is_gone_do_not(shard_folder):
-    plain = next(dataset.batches(dataset.shards(shard_folder), 12, None))
+    plain = next(shards.batches(shards.shards(shard_folder), 12, None))
     before = copy.deepcopy(plain)
     mirrored, noisy = 0, []
     for seed in range(6):
-        varied = dataset.vary(plain, np.random.default_rng(seed))
+        varied = augment.vary(plain, np.random.default_rng(seed))
         for name in ("surfaces", "volumes", "evidence", "blocks", "kept"):
             assert torch.equal(getattr(plain, name).nan_to_num(), getattr(before, name).nan_to_num()), (
                 "the samples stay as they are, to be varied again"
             )
         turned = not torch.equal(varied.surfaces[:, :, 0], plain.surfaces[:, :, 0])
         mirrored += turned
-        like = dataset.mirror(plain) if turned else plain
+        like = augment.mirror(plain) if turned else plain
         assert torch.equal(varied.surfaces[:, :, 0], like.surfaces[:, :, 0]), "a depth is no intensity"
         assert not varied.volumes[like.volumes == 0].any(), "nothing appears where nothing was"
         became = [v[p == 60] for v, p in zip(varied.volumes, like.volumes, strict=True)]
         noisy += [torch.unique(values).numel() > 1 for values in became]
         assert len({int(values[0]) for values in became}) > 4, "every head its own tone"
-        same = dataset.vary(plain, np.random.default_rng(seed))
+        same = augment.vary(plain, np.random.default_rng(seed))
         assert torch.equal(varied.volumes, same.volumes)
         assert torch.equal(varied.surfaces, same.surfaces)
     assert 0 < mirrored < 6
@@ -111,7 +113,7 @@ def test_noise_is_even_within_its_reach():
     data = torch.full((2, 64, 80, 80), 100, dtype=torch.uint8)
     data[:, 0] = 0
     data[:, 1] = 3
-    found = dataset.with_noise(data, torch.tensor([2, 9]), torch.Generator().manual_seed(1))
+    found = augment.with_noise(data, torch.tensor([2, 9]), torch.Generator().manual_seed(1))
     assert not found[:, 0].any()
     for head, reach in zip(found, (2, 9), strict=True):
         values, counts = torch.unique(head[2:], return_counts=True)
@@ -122,15 +124,15 @@ def test_noise_is_even_within_its_reach():
 
 def test_bytes_go_through_the_table_of_their_head():
     rng = np.random.default_rng(0)
-    tables = dataset.tones(3, rng)
+    tables = augment.tones(3, rng)
     data = torch.from_numpy(rng.integers(0, 256, (3, 6, 6, 80, 80), np.uint8))
     peels = data[:, :, 1:]
     by_index = np.stack([t[d] for t, d in zip(tables, peels.numpy(), strict=True)])
-    np.testing.assert_array_equal(dataset.through(peels, tables).numpy(), by_index)
+    np.testing.assert_array_equal(augment.through(peels, tables).numpy(), by_index)
 
 
 def test_what_is_no_head_teaches_only_that_it_is_none(shard_folder):
-    batch = next(dataset.batches(dataset.shards(shard_folder), 12, None))
+    batch = next(shards.batches(shards.shards(shard_folder), 12, None))
     torch.manual_seed(0)
     network = DefacingNet(SMALL)
     out = network(batch.surfaces, batch.volumes)
@@ -138,7 +140,7 @@ def test_what_is_no_head_teaches_only_that_it_is_none(shard_folder):
     assert all(torch.isfinite(v) for v in found.values())
     real = ~batch.odd
     assert 0 < real.sum() < 12
-    heads = dataset.Batch(**{k: v[real.numpy()] if k == "names" else v[real] for k, v in vars(batch).items()})
+    heads = shards.Batch(**{k: v[real.numpy()] if k == "names" else v[real] for k, v in vars(batch).items()})
     alone = losses({k: v[real] for k, v in out.items()}, heads)
     for key in alone.keys() - {"valid"}:
         torch.testing.assert_close(found[key], alone[key])
@@ -147,13 +149,13 @@ def test_what_is_no_head_teaches_only_that_it_is_none(shard_folder):
 
 
 def test_kinds_left_out_of_a_training_are_in_no_batch_of_it(shard_folder):
-    parts = dataset.split(dataset.shards(shard_folder))
-    every = np.concatenate([b.names for b in dataset.batches(parts["train"], 4, None)])
+    parts = shards.split(shards.shards(shard_folder))
+    every = np.concatenate([b.names for b in shards.batches(parts["train"], 4, None)])
     family = next(f for f, *_ in every if f != "odd")
-    rest = np.concatenate([b.names for b in dataset.batches(parts["train"], 4, None, without=[family])])
+    rest = np.concatenate([b.names for b in shards.batches(parts["train"], 4, None, without=[family])])
     assert len(rest) == (every[:, 0] != family).sum()
     assert family not in rest[:, 0]
-    assert sum(dataset.size(s, [family]) for s in parts["train"]) == len(rest)
+    assert sum(shards.size(s, [family]) for s in parts["train"]) == len(rest)
 
 
 def share_one(rank, meeting, folder):
@@ -162,7 +164,7 @@ def share_one(rank, meeting, folder):
     model = torch.nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, rank + 1.0)
-    train.share_gradients(model)
+    run.share_gradients(model)
     torch.save([p.grad for p in model.parameters()], folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
@@ -237,15 +239,15 @@ def options(folder, out, epochs):
 
 
 def weights_of(path):
-    return checkpoint.load_for_training(path.with_suffix(".pt"))[0].state_dict().values()
+    return export.load_for_training(path.with_suffix(".pt"))[0].state_dict().values()
 
 
 def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, tmp_path, monkeypatch, caplog):
     out = tmp_path / "net.onnx"
     steps = []
-    step = train.Run.step
-    monkeypatch.setattr(train.Run, "step", lambda *a: steps.append(1) or step(*a))
-    save = train.Run.save
+    step = run.Run.step
+    monkeypatch.setattr(run.Run, "step", lambda *a: steps.append(1) or step(*a))
+    save = run.Run.save
 
     def cut_off(run):
         save(run)
@@ -253,7 +255,7 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
 
     monkeypatch.setattr(train, "SAVE_EVERY", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "save", cut_off)
+        patch.setattr(run.Run, "save", cut_off)
         with pytest.raises(KeyboardInterrupt):
             train.train(options(shard_folder, out, 2))
     assert len(steps) == 1, "cut off within the first epoch"
@@ -285,9 +287,9 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_usable_weights(shard_folder, t
     assert Classifier.load(middle).facts.data["share"] == 0.25
     assert Classifier.load(middle).facts.data["averaged_with"] == checkpoint.file_hash(none.average)[:16]
     network = Classifier.load(out)
-    assert network.facts.data["people"]["calibration"] == [dataset.CALIBRATION[0]]
+    assert network.facts.data["people"]["calibration"] == [shards.CALIBRATION[0]]
     answers = calibration.by_graph(Graph(out), both_ways=True)
-    said = calibration.outputs(answers, dataset.split(dataset.shards(shard_folder))["calibration"])
+    said = calibration.outputs(answers, shards.split(shards.shards(shard_folder))["calibration"])
     heads = ~said["odd"]
     assert network.facts.valid_below == pytest.approx(np.quantile(said["valid"][heads], 0.005))
     wanted = calibration.calibrate(said["joint"][heads], said["attributes"][heads])
@@ -342,7 +344,9 @@ def test_chosen_cut_offs_decide_as_much_as_any_within_the_limits():
     for klass in rng.integers(0, 4, 400):
         logits = rng.normal(0, 2.2, 4) + 4 * (np.arange(4) == klass)
         shares = np.exp(logits) / np.exp(logits).sum()
-        cases.append(Case(dict(zip(truth.CLASSES, map(float, shares), strict=True)), truth.CLASSES[klass]))
+        cases.append(
+            Case(dict(zip(classes.CLASSES, map(float, shares), strict=True)), classes.CLASSES[klass])
+        )
     policy = choose_policy(cases, false_pass=0.02, accuracy=0.96)
     found = evidence(cases, policy)
     assert found.false_pass.total > 20
@@ -484,20 +488,20 @@ def test_regions_are_scored_where_they_are_clearly_there_or_clearly_gone():
 def test_options_that_do_not_go_together_are_refused(given, said, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["train", "data", "out.onnx", *given.split()])
     with pytest.raises(SystemExit):
-        training_options.parsed(None)
+        train.parsed(None)
     assert said in capsys.readouterr().err
 
 
 def test_half_of_each_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train", "data", "out.onnx", "--start", "a.pt", "--average", "b.pt"])
-    assert training_options.parsed(None).share == 0.5
+    assert train.parsed(None).share == 0.5
 
 
 def test_weights_between_two_know_the_people_of_both():
     one, other = {"fresh": {"people": ["a", "b"], "steps": 1}}, {"fresh": {"people": ["b", "c"], "steps": 2}}
-    assert train.both_known(one, other) == {"fresh": {"people": ["a", "b", "c"], "steps": 2}}
-    assert train.both_known(one, {})["fresh"] == one["fresh"]
-    assert train.both_known({}, other)["fresh"] == other["fresh"]
+    assert run.both_known(one, other) == {"fresh": {"people": ["a", "b", "c"], "steps": 2}}
+    assert run.both_known(one, {})["fresh"] == one["fresh"]
+    assert run.both_known({}, other)["fresh"] == other["fresh"]
 
 
 def test_a_state_saved_on_a_gpu_goes_on_here():

@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from inference.triage import CLASSES, ThresholdPolicy
 from reviews import actions
 from reviews.models import Attempt, AuditEvent, ModelVersion, ThresholdSet, TriageRecord
 from reviews.states import Status
-from reviews.thresholds import CLASSES, ThresholdPolicy
+from reviews.threshold_evidence import consequences
 from tests.conftest import BRAIN, FACE, RENDER, SURE, UNCLEAR, classify, judge, now
 
 pytestmark = pytest.mark.django_db
@@ -163,7 +164,7 @@ def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
     actions.lease_one(actor=cast.reviewer, attempt_id=doubted.pk, mode="verify")
     actions.refer(actor=cast.reviewer, attempt_id=doubted.pk, nonce="u")
     strict = ThresholdPolicy(verify_min=0.999)
-    assert actions.consequences(strict).routes == {"verify": 0, "refer": 1, "fail": 0}
+    assert consequences(strict).routes == {"verify": 0, "refer": 1, "fail": 0}
     new = actions.save_thresholds(actor=cast.root, policy=strict, evidence={"scans": 400}, note="stricter")
     assert [now(a).status for a in (waiting, passed, held, doubted)] == ["refer", "passed", "verify", "refer"]
     assert (new.version, new.active, ThresholdSet.objects.filter(active=True).count()) == (2, True, 1)
@@ -173,13 +174,13 @@ def test_new_cutoffs_route_anew_only_what_is_undecided(make, cast, dataset):
 
 
 def test_many_are_routed_anew_in_the_background(make, monkeypatch, enqueued):
-    from inference.jobs import route_anew
+    from reviews.jobs import route_anew
 
     attempts = [make() for _ in range(3)]
-    monkeypatch.setattr("reviews.actions.versions.AT_ONCE", 2)
+    monkeypatch.setattr("reviews.actions.thresholds.AT_ONCE", 2)
     enqueued.clear()
     new = actions.save_thresholds(actor=None, policy=ThresholdPolicy(verify_min=0.999))
-    assert enqueued == [("inference.jobs.route_anew", new.pk)]
+    assert enqueued == [("reviews.jobs.route_anew", new.pk)]
     assert {now(attempt).status for attempt in attempts} == {"verify"}
     route_anew(new.pk)
     assert {now(attempt).status for attempt in attempts} == {"refer"}
@@ -228,7 +229,7 @@ def test_a_model_in_the_shadow_routes_nothing(make, model):
     actions.record_shadow(attempt=attempt, model=shadow, finding=finding)
     actions.save_thresholds(actor=None, policy=ThresholdPolicy(0.96))
     assert now(attempt).status == Status.VERIFY
-    assert actions.consequences(ThresholdPolicy()).routes == {"verify": 1, "refer": 0, "fail": 0}
+    assert consequences(ThresholdPolicy()).routes == {"verify": 1, "refer": 0, "fail": 0}
 
 
 def test_every_version_is_in_the_trail(make, cast):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference import truth
+from inference import classes
 
 GONE = {"eyes": 0.0, "nose": 0.1, "mouth": 0.2, "left_ear": 1.0, "right_ear": 1.0}
 
@@ -21,25 +21,25 @@ GONE = {"eyes": 0.0, "nose": 0.1, "mouth": 0.2, "left_ear": 1.0, "right_ear": 1.
         (0.0, {"eyes": 1.0, "nose": None, "mouth": None}, None),  # the field of view ends above the nose
         (9.0, {"eyes": 0.2, "nose": None, "mouth": None}, "brain"),
         (0.0, {"eyes": 1.0, "nose": 0.0, "mouth": None}, "face"),
-        (truth.BRAIN_CLEAR_ML, {"eyes": truth.KEPT_CLEAR}, "pass"),
-        (truth.BRAIN_SURE_ML, {}, "brain"),
+        (classes.BRAIN_CLEAR_ML, {"eyes": classes.KEPT_CLEAR}, "pass"),
+        (classes.BRAIN_SURE_ML, {}, "brain"),
     ],
 )
 def test_class_follows_the_limits_and_is_open_between_them(ml, changed, expected):
-    assert truth.class_of(ml, {**GONE, **changed}) == expected
+    assert classes.class_of(ml, {**GONE, **changed}) == expected
 
 
 def test_ears_count_only_where_the_standard_asks_for_them():
-    assert truth.class_of(0.0, GONE) == "pass"
-    assert truth.class_of(0.0, GONE, ears=True) == "face"
-    assert truth.class_of(0.0, {**GONE, "left_ear": 0.1, "right_ear": None}, ears=True) == "pass"
+    assert classes.class_of(0.0, GONE) == "pass"
+    assert classes.class_of(0.0, GONE, ears=True) == "face"
+    assert classes.class_of(0.0, {**GONE, "left_ear": 0.1, "right_ear": None}, ears=True) == "pass"
 
 
 def test_ears_that_remain_decide_also_beside_eyes_alone():
     alone = {"eyes": 1.0, "nose": None, "mouth": None, "left_ear": 1.0}
-    assert truth.class_of(0.0, alone, ears=True) == "face"
-    assert truth.class_of(0.0, alone | {"left_ear": 0.0}, ears=True) is None
+    assert classes.class_of(0.0, alone, ears=True) == "face"
+    assert classes.class_of(0.0, alone | {"left_ear": 0.0}, ears=True) is None
 
 
 def test_every_pair_of_answers_has_its_own_class():
-    assert [truth.class_name(f, b) for b in (False, True) for f in (False, True)] == list(truth.CLASSES)
+    assert [classes.class_name(f, b) for b in (False, True) for f in (False, True)] == list(classes.CLASSES)

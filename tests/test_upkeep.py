@@ -14,17 +14,17 @@ from django.db import transaction
 from django.utils import timezone
 from rq import Queue
 
-from inference.jobs import _claim_batch, work_off
 from inference.processes import host_name
-from qcsite import site
+from inference.triage import CLASSES
+from qcsite import run_site
 from qcsite.supervisor import Child, Supervisor, queue_answers, queue_child
 from reviews import actions, alarms, queue
+from reviews.actions.models import switch_model
 from reviews.actions.triage import retriageable
-from reviews.actions.versions import switch_model
+from reviews.jobs import _claim_batch, work_off
 from reviews.models import Attempt, Lease, ModelVersion
 from reviews.queue import enqueue
 from reviews.states import Status
-from reviews.thresholds import CLASSES
 from tests.conftest import RENDER, classify, deface, now, render
 
 pytestmark = pytest.mark.django_db
@@ -137,8 +137,8 @@ def test_what_a_process_left_that_is_gone_is_done_here_and_now(make, monkeypatch
     attempt, dead = make(Status.TO_RENDER), subprocess.Popen(["true"])
     dead.wait()
     actions.claim(attempt.pk, Status.TO_RENDER, worker=f"{host_name()}:{dead.pid}:x")
-    monkeypatch.setattr("inference.jobs._render", render)
-    monkeypatch.setattr("inference.jobs.classify_attempts", lambda ids: 0)
+    monkeypatch.setattr("reviews.jobs._render", render)
+    monkeypatch.setattr("reviews.jobs.classify_attempts", lambda ids: 0)
     assert work_off(dataset.pk) == 1
     assert now(attempt).status == Status.TO_CLASSIFY
 
@@ -245,10 +245,10 @@ def test_a_new_start_frees_claims_before_there_are_workers_and_never_again(
 
     done = SimpleNamespace(wait=lambda: 0)
     supervisor = SimpleNamespace(start=start, wait_until=lambda ready, what: True)
-    monkeypatch.setattr(site, "_collect_static", lambda: done)
-    monkeypatch.setattr(site, "call_command", lambda *arguments, **options: None)
-    monkeypatch.setattr(site, "queue_child", lambda socket, folder: Child("queue", []))
-    monkeypatch.setattr(site, "connections", SimpleNamespace(close_all=lambda: None))
-    site._start(supervisor, site.Shape(workers=1), tuple, lambda: None)
+    monkeypatch.setattr(run_site, "_collect_static", lambda: done)
+    monkeypatch.setattr(run_site, "call_command", lambda *arguments, **options: None)
+    monkeypatch.setattr(run_site, "queue_child", lambda socket, folder: Child("queue", []))
+    monkeypatch.setattr(run_site, "connections", SimpleNamespace(close_all=lambda: None))
+    run_site._start(supervisor, run_site.Shape(workers=1), tuple, lambda: None)
     assert claimed_by["worker 1"] == left
-    assert argv["upkeep"][-1] == "tend"
+    assert argv["upkeep"][-1] == "upkeep"

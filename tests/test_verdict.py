@@ -46,7 +46,7 @@ def test_a_failure_gets_the_attempt_that_fits_it(
     assert now(attempt).status == Status.FAILED
     following = attempt.scan.attempts.get(number=2)
     assert (following.status, following.plan, following.engine) == ("to_deface", plan, "niimath")
-    assert enqueued == [("inference.jobs.deface_attempt", following.pk)]
+    assert enqueued == [("reviews.jobs.deface_attempt", following.pk)]
 
 
 def test_the_same_plan_is_not_tried_twice_and_then_a_person_is_asked(make, cast, model):

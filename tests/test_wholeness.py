@@ -204,8 +204,8 @@ def test_what_somebody_with_the_whole_database_does_is_named(site, attack):
 
 
 def test_a_frozen_case_that_was_changed_shows(make, cast, dataset, monkeypatch):
-    monkeypatch.setattr("reviews.actions.frozen.LEAST_CASES", 1)
-    monkeypatch.setattr("reviews.actions.frozen.part_of", lambda subject: "test")
+    monkeypatch.setattr("reviews.actions.testsets.LEAST_CASES", 1)
+    monkeypatch.setattr("reviews.actions.testsets.part_of", lambda subject: "test")
     judge(cast.reviewer, make(), "face")
     actions.freeze_testset(actor=None, dataset=dataset, single_readings=True)
     assert wholeness.problems() == []

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from inference import checkpoint
-from inference.model import DefacingNet, ModelConfig
+from inference.training import export
+from inference.training.network import DefacingNet, ModelConfig
 from tests.test_predict import SMALL, some_inputs
 
 JOINT = {"pass": 0, "face": 1, "brain": 4}  # index face + 2 * ears + 4 * brain
@@ -23,5 +24,5 @@ def sure_of(klass: str, folder: Path, *, loud: float = 60.0, config: ModelConfig
         created="2026-01-01",
     )
     path = folder / f"{klass}.onnx"
-    checkpoint.save(DefacingNet(config).eval(), facts, path, some_inputs(2))
+    export.save(DefacingNet(config).eval(), facts, path, some_inputs(2))
     return path

@@ -1,7 +1,8 @@
 """From volumes to fixed 2-D views: pictures for people (`render_views`) and arrays for the CNN."""
 
+from inference.projections.network_input import RENDER_VERSION
+
 from .canvas import SIZE, THUMBNAIL
-from .network import RENDER_VERSION
 from .views import REMOVED_VIEWS, SLICE_VIEWS, SURFACE_VIEWS, render_views, save_views
 
 VIEW_NAMES = (*SURFACE_VIEWS, "edge", *SLICE_VIEWS)

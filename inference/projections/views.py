@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage as ndi
 
+from inference.projections import slice_views, surface
 from inference.removal import changed, same_grid
 
-from . import slices, surface
 from .canvas import THUMBNAIL, compose, mark
 from .scene import Scene, build, to_grid
 
 SURFACE_VIEWS = tuple(surface.ANGLES)
-SLICE_VIEWS = tuple(slices.PLACES)
+SLICE_VIEWS = tuple(slice_views.PLACES)
 REMOVED_VIEWS = {"removed_front": 0, "removed_left": 90, "removed_right": -90}
 SIDES = {"front": "RL", "left": "AP", "right": "PA", "oblique_left": "RL", "oblique_right": "RL"}
 GHOST = np.array([0.90, 0.24, 0.20], np.float32)
@@ -40,12 +40,12 @@ def render_views(volume, original=None, brain=None):
     for name, angle in REMOVED_VIEWS.items() if before is not None else ():
         views[name] = _ghost(scene, before, hits[name.removeprefix("removed_")], angle, name)
     removed = None if original is None else changed(original, volume)
-    near = None if removed is None or brain is None else _within(removed, volume.zooms, slices.NEAR_MM)
+    near = None if removed is None or brain is None else _within(removed, volume.zooms, slice_views.NEAR_MM)
     # what is left and, apart from it for those who may see the original, what was removed
     for name in SLICE_VIEWS:
-        views[name] = slices.render(name, volume, scene, brain=brain, near=near)
+        views[name] = slice_views.render(name, volume, scene, brain=brain, near=near)
         if original is not None:
-            views[f"removed_{name}"] = slices.render(
+            views[f"removed_{name}"] = slice_views.render(
                 name, volume, scene, original, before, removed, brain, near
             )
     return views
@@ -83,15 +83,15 @@ def _edge(scene, hit, volume, before, brain):
     behind = np.mean([surface.sample(scene.light, hit, 0, mm) for mm in PEEL_MM], axis=0)
     bright = np.percentile(behind[hit.seen], 98) if hit.seen.any() else 1.0
     level = np.clip(behind / max(float(bright), 0.3), 0, 1)[..., None] ** 0.85
-    colour = level * slices.WHITE * (0.62 + 0.38 * surface.shade(hit, np.ones(3)))
+    colour = level * slice_views.WHITE * (0.62 + 0.38 * surface.shade(hit, np.ones(3)))
     if brain is not None:
         mask = to_grid(brain.astype(np.float32), tuple(volume.zooms), scene.corner)
         close = np.max([surface.sample(mask, hit, 0, -mm) for mm in (1.0, 2.5, BRAIN_CLOSE_MM)], axis=0)
-        colour = _tint(colour, slices.WARNING, 0.45 * np.clip(2 * close, 0, 1))
+        colour = _tint(colour, slice_views.WARNING, 0.45 * np.clip(2 * close, 0, 1))
         if before is not None:
             lost = (mask > 0.5) & (before.field > 0.5) & (scene.field < 0.4)
             lost = ndi.binary_opening(lost, iterations=1)[::-1].any(axis=1).T[::-1]
-            colour = _tint(colour, slices.RED, 0.6 * lost)
+            colour = _tint(colour, slice_views.RED, 0.6 * lost)
     return mark(compose(np.clip(colour, 0, 1), hit.seen, hit.cover), "R", "L")
 
 
@@ -105,7 +105,7 @@ def _ghost(scene, before, hit, angle, name):
     gap = np.where(hit.seen, hit.depth, 400.0) - np.where(old.seen, old.depth, 400.0)
     share = np.clip((gap - 1.5) / 2.0, 0, 1) * old.seen
     share = ndi.gaussian_filter(share, 0.8)[..., None]
-    left = np.where(hit.seen[..., None], _coloured(scene, hit, angle), slices.BACKGROUND)
+    left = np.where(hit.seen[..., None], _coloured(scene, hit, angle), slice_views.BACKGROUND)
     ghost = surface.shade(old, GHOST)
     colour = left * (1 - 0.55 * share) + 0.55 * share * (0.25 * GHOST + 0.95 * ghost)
     return mark(

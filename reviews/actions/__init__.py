@@ -3,13 +3,18 @@
 An actor is a user, or None for the software itself. Each refusal is a `Refused` with words for the person.
 """
 
-from reviews.actions.core import FileChanged, NotAllowed, NotLeased, Refused, StaleState, TooEarly
-from reviews.actions.cutoffs import active_thresholds
-from reviews.actions.frozen import freeze_testset
+from reviews.actions.core import (
+    FileChanged,
+    NotAllowed,
+    NotLeased,
+    Refused,
+    StaleState,
+    TooEarly,
+    active_thresholds,
+)
 from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.handing_in import claim_intake, hand_in, requeue_intakes, settle_intake
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
-from reviews.actions.judging import NOBODYS, Judgement, Outcome, accept_page, record_verdict, refer
 from reviews.actions.keys import TooMany, issue_token, revoke_token, user_of_token
 from reviews.actions.leases import (
     attempts_given,
@@ -20,6 +25,15 @@ from reviews.actions.leases import (
     renew_leases,
 )
 from reviews.actions.looking import look_at_original, require_sight, seal_looks
+from reviews.actions.models import (
+    adopt_model,
+    objection_to,
+    promote_model,
+    reclassify,
+    record_frozen_test,
+    register_model,
+    shadow_model,
+)
 from reviews.actions.people import (
     assign,
     configure_dataset,
@@ -42,19 +56,12 @@ from reviews.actions.pipeline import (
     retry,
     withdraw,
 )
-from reviews.actions.promotion import objection_to, promote_model, record_frozen_test
 from reviews.actions.stored import original_of, output_of
+from reviews.actions.testsets import freeze_testset
+from reviews.actions.thresholds import activate_thresholds, save_thresholds
 from reviews.actions.triage import Finding, record_no_prediction, record_prediction, record_shadow, retriage
 from reviews.actions.undo import UNDO_HOURS, undo_verdict, undoable
-from reviews.actions.versions import (
-    activate_thresholds,
-    adopt_model,
-    reclassify,
-    register_model,
-    save_thresholds,
-    shadow_model,
-)
-from reviews.actions.waiting import consequences
+from reviews.actions.verdicts import NOBODYS, Judgement, Outcome, accept_page, record_verdict, refer
 
 __all__ = [
     "NOBODYS",
@@ -81,7 +88,6 @@ __all__ = [
     "claim_intake",
     "claiming_processes",
     "configure_dataset",
-    "consequences",
     "create_dataset",
     "drop_gold",
     "finish_deface",

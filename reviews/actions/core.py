@@ -1,11 +1,18 @@
 """What every domain event shares: refusals, the compare-and-swap with its audit event, the follow-up."""
 
+from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from inference.plans import plan_after
+from inference.triage import ThresholdPolicy
 from reviews import audit, queue
-from reviews.models import Attempt, Dataset, Membership
+from reviews.escalation import plan_after
+from reviews.models import (
+    Attempt,
+    Dataset,
+    Membership,
+    ThresholdSet,
+)
 from reviews.models.people import MANAGING, REVIEWING
 from reviews.states import Event, IllegalTransition, Status, after
 
@@ -180,3 +187,42 @@ def born(attempt: Attempt, *, actor) -> None:
         noted["output"] = attempt.output_sha256
     record(attempt, "attempt_added", actor=actor, before=None, after=noted)
     queue.wake(attempt.state, attempt.pk)
+
+
+SAVED = "thresholds_saved"
+
+
+def active_thresholds() -> ThresholdSet:
+    """The cut-offs in force; a new database starts with version 1, strict and without evidence."""
+    found = ThresholdSet.objects.filter(active=True).first()
+    if found is not None:
+        return found
+    with transaction.atomic():
+        first, created = ThresholdSet.objects.get_or_create(
+            version=1,
+            defaults={"policy": ThresholdPolicy().to_dict(), "note": "Start values", "active": True},
+        )
+        if created:
+            audit_thresholds(first, SAVED, actor=None, before=None)
+    return first
+
+
+def audit_thresholds(threshold_set: ThresholdSet, action: str, *, actor, before) -> None:
+    audit.append(
+        actor=actor,
+        action=action,
+        dataset=None,
+        object_kind="threshold_set",
+        object_id=threshold_set.pk,
+        before=before,
+        after={"version": threshold_set.version, "policy": threshold_set.policy},
+        rows=[threshold_set] if action == SAVED else (),
+    )
+
+
+def require_permission(actor, permission: str) -> None:
+    if actor is not None and not actor.has_perm(permission):
+        raise NotAllowed("Only an administrator may change cut-offs and models.")
+
+
+AT_ONCE = 200

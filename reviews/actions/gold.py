@@ -5,12 +5,12 @@ from collections.abc import Collection
 from django.db import transaction
 from django.db.models import Max, Q
 
+from inference.triage import CLASSES
 from reviews.actions import clock
 from reviews.actions.core import Refused, get_attempt, record, require_manager, require_reviewer
 from reviews.models import Attempt, Dataset, Given, GoldItem, Mode, Verdict
 from reviews.models.decisions import random_handle
 from reviews.states import WORKING, Status
-from reviews.thresholds import CLASSES
 
 UNFIT = WORKING | {Status.ERROR, Status.VERIFY, Status.REFER}
 

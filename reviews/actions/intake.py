@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 
 from django.db import IntegrityError, transaction
 
-from inference.plans import STANDARD
 from reviews.actions.core import Refused, advance, born, record
+from reviews.escalation import STANDARD
 from reviews.models import Attempt, Dataset, Scan
 from reviews.states import RETRY_EVENT, Event, Status
 

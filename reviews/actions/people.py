@@ -4,10 +4,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from reviews import audit
-from reviews.actions.core import Refused, require_role
-from reviews.actions.cutoffs import active_thresholds
+from reviews.actions.core import Refused, active_thresholds, require_role
 from reviews.actions.keys import end_useless_keys
-from reviews.actions.versions import route_anew
+from reviews.actions.thresholds import route_anew
 from reviews.models import Assignment, Attempt, Dataset, Membership, Role
 
 CONFIGURABLE = (

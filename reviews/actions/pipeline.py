@@ -7,7 +7,6 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from inference.plans import STANDARD
 from reviews import queue
 from reviews.actions.core import (
     Refused,
@@ -19,6 +18,7 @@ from reviews.actions.core import (
     require_manager,
     status_now,
 )
+from reviews.escalation import STANDARD
 from reviews.models import Attempt, AuditEvent
 from reviews.models.ahead import silent
 from reviews.states import RETRY_EVENT, WORKING, Event, Status

@@ -7,14 +7,8 @@ from dataclasses import dataclass, field
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from inference.truth import EAR_REGIONS, class_of, still_there
-from reviews import audit
-from reviews.actions.core import StaleState, advance, follow_up, record
-from reviews.actions.cutoffs import active_thresholds
-from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
-from reviews.models.ahead import lease_runs
-from reviews.states import UNDECIDED, Event, Status
-from reviews.thresholds import (
+from inference.classes import EAR_REGIONS, class_of, still_there
+from inference.triage import (
     CLASSES,
     FAILURES,
     Context,
@@ -25,6 +19,11 @@ from reviews.thresholds import (
     triage,
     with_ears,
 )
+from reviews import audit
+from reviews.actions.core import StaleState, active_thresholds, advance, follow_up, record
+from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
+from reviews.models.ahead import lease_runs
+from reviews.states import UNDECIDED, Event, Status
 
 EVENT_OF = {
     Route.VERIFY: Event.TRIAGED_VERIFY,

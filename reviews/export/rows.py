@@ -5,10 +5,10 @@ from datetime import datetime
 
 from django.db.models import Prefetch
 
-from inference.truth import CLASSES
+from inference.classes import CLASSES
 from reviews.actions.triage import probabilities_of
+from reviews.labels import ears_counted
 from reviews.models import Attempt, Dataset, Prediction, TriageRecord, Verdict
-from reviews.standard import ears_counted
 
 CHUNK = 500
 COLUMNS = (

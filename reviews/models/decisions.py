@@ -8,9 +8,9 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from inference.triage import CLASSES, ThresholdPolicy
 from reviews.models.people import Mode
 from reviews.models.scans import ROUTE_CHOICES, STATUS_CHOICES, Attempt
-from reviews.thresholds import CLASSES, ThresholdPolicy
 
 CLASS_LABELS = {
     "pass": "Pass",

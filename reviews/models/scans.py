@@ -10,10 +10,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from inference.triage import Route
 from reviews.models.ahead import lease_over, silent
 from reviews.models.people import Dataset, Mode
 from reviews.states import JUDGEABLE, WORKING, Status
-from reviews.thresholds import Route
 
 STATUS_CHOICES = [(status.value, status.label) for status in Status]
 ROUTE_CHOICES = [(route.value, route.value) for route in Route]

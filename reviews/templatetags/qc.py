@@ -6,9 +6,9 @@ from django import template
 from django.urls import reverse
 from django.utils.html import format_html
 
+from inference.triage import REASON_SENTENCES, Reason
 from reviews.models.decisions import CLASS_LABELS
 from reviews.models.people import belongs, counts_are_hidden
-from reviews.thresholds import REASON_SENTENCES, Reason
 
 register = template.Library()
 

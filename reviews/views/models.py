@@ -6,10 +6,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from reviews import actions, shadow
+from inference.metrics import Interval
+from inference.promotion import FIGURES
+from reviews import actions, shadow_comparison
 from reviews.models import FrozenSet, ModelVersion
-from reviews.promotion import FIGURES
-from reviews.thresholds import Interval
 from reviews.views.access import login_required
 
 PERMISSION = "reviews.change_modelversion"
@@ -56,7 +56,9 @@ def _shown(model: ModelVersion) -> dict:
     return {
         "model": model,
         "objection": actions.objection_to(model),
-        "comparison": shadow.compare(model, actions.active_thresholds().cutoffs) if beside else None,
+        "comparison": shadow_comparison.compare(model, actions.active_thresholds().cutoffs)
+        if beside
+        else None,
         "tested": tested,
         "rows": _rows(tested) if tested else [],
     }

@@ -11,8 +11,9 @@ from django.urls import reverse
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.views.decorators.http import require_GET
 
+from inference.projections import slice_sheet
 from inference.volumes import VolumeError
-from reviews import actions, originals, sprites
+from reviews import actions, originals
 from reviews.models import Attempt, Dataset, Mode, Verdict
 from reviews.stored_files import data_folder, open_own
 from reviews.views.access import (
@@ -220,15 +221,15 @@ def get_whole(user, handle: str) -> Attempt:
 
 def slices_of(request: HttpRequest, attempt: Attempt, plane: str, layer: str) -> HttpResponse:
     """The sheet of one plane and layer, made when it is asked for first."""
-    if plane not in sprites.PLANES or layer not in layers_of(attempt):
+    if plane not in slice_sheet.PLANES or layer not in layers_of(attempt):
         raise Http404("There are no such slices of this attempt.")
     if layer in originals.LAYERS:
         require_sight(request.user, attempt)
     after, before = actions.output_of(attempt), actions.original_of(attempt.scan)
     hashes = (after.sha256,) if layer == "after" else (after.sha256, before.sha256)
-    path = data_folder() / "slices" / sprites.name_of(plane, layer, *hashes)
+    path = data_folder() / "slices" / slice_sheet.name_of(plane, layer, *hashes)
     try:
-        sheet = sprites.sheet(path, plane, layer, after=after.volume, before=before.volume)
+        sheet = slice_sheet.sheet(path, plane, layer, after=after.volume, before=before.volume)
     except (VolumeError, OSError) as error:
         return HttpResponse(
             f"The slices could not be made: {said(error)}", status=422, content_type="text/plain"

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from reviews import actions, evidence
+from reviews import actions, threshold_evidence
 from reviews.forms import PolicyForm
 from reviews.models import ThresholdSet
 from reviews.models.people import counts_are_hidden
@@ -35,7 +35,7 @@ def exact(view: Callable) -> Callable:
 def page(request: HttpRequest) -> HttpResponse:
     """Curve, histograms, sliders and versions."""
     active = actions.active_thresholds()
-    cases = evidence.judged_cases()
+    cases = threshold_evidence.judged_cases()
     context = {
         "section": "thresholds",
         "active": active,
@@ -44,10 +44,10 @@ def page(request: HttpRequest) -> HttpResponse:
         "may_change": request.user.has_perm(PERMISSION),
         "cases": len(cases),
         "plots": {
-            "curve": evidence.risk_coverage(cases),
-            "histogram": evidence.histogram(),
+            "curve": threshold_evidence.risk_coverage(cases),
+            "histogram": threshold_evidence.histogram(),
         },
-        "outcome": evidence.outcome(active.cutoffs, cases),
+        "outcome": threshold_evidence.outcome(active.cutoffs, cases),
     }
     return render(request, "reviews/thresholds.html", context)
 
@@ -59,7 +59,9 @@ def consequences(request: HttpRequest) -> HttpResponse:
     form = PolicyForm(request.GET)
     context = {"form": form, "outcome": None, "active": actions.active_thresholds()}
     if form.is_valid():
-        context["outcome"] = evidence.outcome(form.cleaned_data["policy"], evidence.judged_cases())
+        context["outcome"] = threshold_evidence.outcome(
+            form.cleaned_data["policy"], threshold_evidence.judged_cases()
+        )
     return render(request, "reviews/parts/consequences.html", context)
 
 
@@ -75,7 +77,7 @@ def save(request: HttpRequest) -> HttpResponse:
         )
         return redirect("thresholds")
     policy = form.cleaned_data["policy"]
-    known = evidence.summary(policy, evidence.judged_cases())
+    known = threshold_evidence.summary(policy, threshold_evidence.judged_cases())
     try:
         new = actions.save_thresholds(
             actor=request.user, policy=policy, evidence=known, note=form.cleaned_data["note"]

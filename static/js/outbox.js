@@ -1,5 +1,5 @@
 // Verdicts on their way: kept in this browser until the server has answered for each of them.
-import { NO_CONNECTION, Refused, Unreachable, post } from "./net.js";
+import { NO_CONNECTION, Refused, Unreachable, post } from "./http.js";
 
 const BATCH = 48;
 const FIRST_WAIT = 1000;

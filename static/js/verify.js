@@ -1,12 +1,12 @@
 // Verification: a page of confident passes; mark what is none, Enter accepts the rest.
 import { card, cardViews, showMark, showRing } from "./cards.js";
-import { Desk, readConfig } from "./desk.js";
+import { Desk, readConfig } from "./review_session.js";
 import { Enlarger } from "./enlarge.js";
 import { Exposure } from "./exposure.js";
-import { fit, pageSize } from "./fit.js";
+import { fit, pageSize } from "./grid_fit.js";
 import { listen } from "./keys.js";
-import { drop, gather } from "./sheaf.js";
-import { Page, afterPaint } from "./sheet.js";
+import { drop, gather } from "./picture_bundle.js";
+import { Page, afterPaint } from "./card_page.js";
 import { setUpHelp } from "./help.js";
 
 const byId = (id) => document.getElementById(id);

@@ -1,16 +1,16 @@
 // Visual QC and practice: one scan, every view, one key decides and shows the next.
 import { hasEarlier, tellingView } from "./attempts.js";
-import { Desk, readConfig } from "./desk.js";
-import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showPictures, showProblems } from "./dossier.js";
+import { Desk, readConfig } from "./review_session.js";
+import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showPictures, showProblems } from "./attempt_panel.js";
 import { Enlarger } from "./enlarge.js";
-import { fit } from "./fit.js";
+import { fit } from "./grid_fit.js";
 import { setUpHelp } from "./help.js";
 import { listen } from "./keys.js";
-import { post } from "./net.js";
+import { post } from "./http.js";
 import { nonces } from "./outbox.js";
-import { drop, gather } from "./sheaf.js";
+import { drop, gather } from "./picture_bundle.js";
 import { SliceViewer, sheet } from "./slices.js";
-import { showSolid } from "./solid.js";
+import { showSolid } from "./viewer3d.js";
 
 const AHEAD = 6;
 const SETTLE_MS = 150; // who decides faster than this needs no slices

@@ -39,7 +39,7 @@ def measure_file(path: Path, network, clock) -> dict[str, float]:
     """Seconds of each stage for one file, and of nibabel alone."""
     import nibabel as nib
 
-    from inference.storage import network_inputs
+    from inference.projections.network_input import network_inputs
     from inference.volumes import read_volume
 
     volume, read = timed(lambda: read_volume(path), clock)
@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--cpu", action="store_true", help="processor time instead of time on the wall")
     options = parser.parse_args()
     on_one_core()
-    from inference.predict import CheckpointError, Classifier
+    from inference.classifier import CheckpointError, Classifier
 
     clock = time.process_time if options.cpu else time.perf_counter
     files = volumes_in(options.paths)

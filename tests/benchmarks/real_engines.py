@@ -1,6 +1,6 @@
 """A model on real files defaced by real engines, well and badly: `python -m tests.benchmarks.real_engines MODEL HEADS WORK`.
 
-HEADS holds prepared heads (inference.simulate.heads). Every engine runs on whole 1 mm files, reads them back
+HEADS holds prepared heads (inference.training.simulate.heads). Every engine runs on whole 1 mm files, reads them back
 through the one reader, and truth is measured on the voxels that changed. Nothing of this was trained on:
 neither these people, nor these engines' own masks. Cut-offs are chosen on the calibration people, everything is
 judged on the test people, at the start cut-offs too. Runs are kept in WORK and not made again.
@@ -19,20 +19,22 @@ import niimath
 import numpy as np
 from scipy import ndimage as ndi
 
-from inference import dataset, deface, truth
+from inference import classes, deface
+from inference.classifier import Classifier
 from inference.deface import register as registration
-from inference.evaluate import HEAD, by, choose_policy, confusion, row
-from inference.judged import Case
-from inference.predict import Classifier
 from inference.projections.frame import VOXEL_MM
+from inference.projections.network_input import network_inputs
+from inference.regions import BRAIN_AT, GRID, by_region
 from inference.removal import changed
-from inference.simulate.contrast import _TYPICAL
-from inference.simulate.heads import Head, template_path
-from inference.simulate.instance import BRAIN_AT, GRID, make_instance, smooth_field
-from inference.simulate.sample import by_region, regions_kept
-from inference.storage import network_inputs
+from inference.training import shards
+from inference.training.evaluate import HEAD, by, choose_policy, confusion, row
+from inference.training.evaluation_cases import Case
+from inference.training.simulate.deformed_head import make_instance, smooth_field
+from inference.training.simulate.heads import Head, template_path
+from inference.training.simulate.intensities import _TYPICAL
+from inference.training.simulate.sample import regions_kept
+from inference.triage import ThresholdPolicy
 from inference.volumes import read_volume
-from reviews.thresholds import ThresholdPolicy
 from tests.benchmarks import deepdefacer
 
 STANDARD = deface.PLANS["standard"]
@@ -166,7 +168,7 @@ def cases(classifier, heads, work, people, network):
             if not known:
                 continue
             result = classifier.predict([network_inputs(read_volume(target))])[0]
-            label = truth.class_of(known["ml"], known["kept"])
+            label = classes.class_of(known["ml"], known["kept"])
             shown = {k: round(v, 2) for k, v in result.probabilities.items()}
             sys.stderr.write(f"{name} {engine}: truth {label} ({known['ml']:.1f} ml) model {shown}\n")
             if label is not None:
@@ -185,7 +187,7 @@ def main():
     classifier = Classifier.load(options.model)
     registration.register = once(registration.register)
     tuned, found = (list(cases(classifier, options.heads, options.work, people, options.deepdefacer))
-                    for people in (dataset.CALIBRATION, dataset.TEST))  # fmt: skip
+                    for people in (shards.CALIBRATION, shards.TEST))  # fmt: skip
     usable, others = ([c for c in part if c.in_distribution] for part in (found, tuned))
     policy, chosen = ThresholdPolicy(), choose_policy(others)
     lines = [f"{len(found)} clear cases, {len(found) - len(usable)} referred as unlike a head; start cut-offs.",

@@ -10,11 +10,11 @@ import csv
 import sys
 from pathlib import Path
 
-from inference.predict import Classifier
-from inference.storage import network_inputs
-from inference.truth import CLASSES
+from inference.classes import CLASSES
+from inference.classifier import Classifier
+from inference.projections.network_input import network_inputs
+from inference.triage import ThresholdPolicy, predicted_class, triage
 from inference.volumes import read_volume
-from reviews.thresholds import ThresholdPolicy, predicted_class, triage
 
 JUDGED = {
     "studyforrest02": "pass",

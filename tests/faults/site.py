@@ -126,4 +126,4 @@ def _role(pid: int) -> str | None:
         return "queue"
     if "gunicorn" in words:
         return "web server"
-    return {"work": "worker", "tend": "upkeep"}.get(words[2] if len(words) > 2 else "")
+    return {"work": "worker", "upkeep": "upkeep"}.get(words[2] if len(words) > 2 else "")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from inference import study
+from inference import demo_heads
 from tests.faults.ledger import Ledger
 
 MM = 4.0
@@ -28,8 +28,8 @@ class Stock:
 
     def prepare(self, count: int) -> None:
         """Scans that wait for people; a few of them are known cases."""
-        from inference.jobs import classifier, known_model
         from reviews import actions, queue
+        from reviews.jobs import classifier, known_model
 
         folders = _pictures(Path(os.environ["QC_DATA_DIR"]))
         with queue.without():
@@ -69,13 +69,13 @@ class Stock:
 
 def _models(heads: Path) -> list[tuple[bytes, bytes]]:
     """(original, defaced) of some people as the bytes of .nii files; kept in `heads` for the next run."""
-    whole_voxels = dict(study.VOXELS_MM)
-    study.VOXELS_MM.update(dict.fromkeys(study.VOXELS_MM, (MM, MM, MM)))
+    whole_voxels = dict(demo_heads.VOXELS_MM)
+    demo_heads.VOXELS_MM.update(dict.fromkeys(demo_heads.VOXELS_MM, (MM, MM, MM)))
     try:
-        people = [person for person in study.people(12) if person.fault == "none"][:MODELS]
-        paths = [study.make(person, heads) for person in people]
+        people = [person for person in demo_heads.people(12) if person.fault == "none"][:MODELS]
+        paths = [demo_heads.make(person, heads) for person in people]
     finally:
-        study.VOXELS_MM.update(whole_voxels)
+        demo_heads.VOXELS_MM.update(whole_voxels)
     return [tuple(gzip.decompress(path.read_bytes()) for path in pair) for pair in paths]
 
 
@@ -101,9 +101,9 @@ def _pictures(data: Path) -> list[str]:
 
 def _bring(attempt_id: int, views: str, model, said: dict[str, float]) -> None:
     """Rendered and classified, by the actions that jobs use."""
-    from inference.jobs import NETWORK_VERSION
     from inference.projections import RENDER_VERSION
     from reviews import actions
+    from reviews.jobs import NETWORK_VERSION
     from reviews.states import Status
     from reviews.views.pictures import VIEW_LABELS
 

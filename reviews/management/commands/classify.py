@@ -8,9 +8,9 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
+from inference.triage import Context, ThresholdPolicy, predicted_class, triage
 from reviews.bids import split_extension
 from reviews.ingest import walk
-from reviews.thresholds import Context, ThresholdPolicy, predicted_class, triage
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["jsonl"], default="jsonl")
 
     def handle(self, *args, **options) -> None:
-        from inference.predict import CheckpointError, Classifier
+        from inference.classifier import CheckpointError, Classifier
 
         pairs = list(self._pairs(options["paths"], options["original"]))
         try:
@@ -75,8 +75,7 @@ class Command(BaseCommand):
             return {"path": str(path), "error": f"{path}: {type(error).__name__}: {error}"}
 
     def _classified(self, path: Path, original: Path | None, *, ears: bool) -> dict:
-        from inference.projections.network import RENDER_VERSION
-        from inference.storage import network_inputs
+        from inference.projections.network_input import RENDER_VERSION, network_inputs
         from inference.volumes import read_volume
 
         seconds: dict[str, float] = {}
@@ -112,7 +111,7 @@ class Command(BaseCommand):
     def _examined(self, original: Path | None, defaced, *, ears: bool) -> tuple[dict, list[str]]:
         if original is None:
             return {}, []
-        from inference.pair import examine
+        from inference.physical_checks import examine
         from inference.volumes import read_volume
 
         found = examine(read_volume(original), defaced, ears=ears)

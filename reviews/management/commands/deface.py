@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args, **options) -> None:
         from inference.deface import PLANS, run
         from inference.deface.engines import engine_names
-        from inference.storage import plain
+        from inference.files import plain
 
         source, target = options["source"], options["target"]
         for kind, known in (("engine", engine_names()), ("plan", PLANS)):

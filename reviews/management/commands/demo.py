@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from qcsite import site
+from qcsite import run_site
 from qcsite.supervisor import SupervisorError, manage_child
 from reviews import actions
 from reviews.management.commands.supervise import add_shape, shape_of
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             return [manage_child("study", "make_study", *arguments, once=True, patience=1.0)]
 
         try:
-            site.run(shape, prepare=prepare, announce=lambda: self._announce(shape))
+            run_site.run(shape, prepare=prepare, announce=lambda: self._announce(shape))
         except (SupervisorError, actions.Refused) as error:
             raise CommandError(str(error), returncode=1) from error
         self.stdout.write("Stopped. The next start goes on from here.")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
+from inference.promotion import Answer, Figures, figures
 from reviews import actions
 from reviews.models import FrozenCase, ModelVersion
-from reviews.promotion import Answer, Figures, figures
 
 BATCH = 16
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("versions", nargs="*", help="names or hashes; every candidate without")
 
     def handle(self, *args, **options) -> None:
-        from inference.predict import CheckpointError
+        from inference.classifier import CheckpointError
 
         current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).first()
         if current is None:
@@ -65,7 +65,7 @@ def _chosen(names: list[str]) -> list[ModelVersion]:
 
 
 def _tested(model: ModelVersion, cases: list[FrozenCase]) -> Figures:
-    from inference.predict import DEFAULT, CheckpointError, Classifier
+    from inference.classifier import DEFAULT, CheckpointError, Classifier
 
     path = Path(model.weights_path) if model.weights_path else DEFAULT
     network = Classifier.load(path)
@@ -83,7 +83,7 @@ def _tested(model: ModelVersion, cases: list[FrozenCase]) -> Figures:
 
 def _inputs(case: FrozenCase):
     """What the network sees of a frozen case; the case must still be the one that was frozen."""
-    from inference.storage import load_inputs, network_inputs
+    from inference.projections.network_input import load_inputs, network_inputs
     from inference.volumes import VolumeError
 
     attempt = case.attempt

@@ -67,7 +67,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{line.path}: {line.outcome}, {line.reason}")
 
     def _work(self, dataset: Dataset) -> None:
-        from inference.jobs import work_off
+        from reviews.jobs import work_off
 
         done = work_off(dataset.pk, tell=self.stdout.write)
         self.stdout.write(f"{done} steps of background work done")

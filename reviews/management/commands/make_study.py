@@ -42,7 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=1)
 
     def handle(self, *args, **options) -> None:
-        from inference import study
+        from inference import demo_heads
         from qcsite.worker import die_with_parent
 
         die_with_parent(signal.SIGTERM)
@@ -50,19 +50,21 @@ class Command(BaseCommand):
         if dataset is None:
             raise CommandError(f"--dataset {options['dataset']}: there is no such dataset")
         count = options["people"]
-        for person in study.people(count, options["seed"]):
+        for person in demo_heads.people(count, options["seed"]):
             if person.number == HASTE + 1:
                 os.nice(5)
-            self._take(person, study, dataset)
+            self._take(person, dataset)
             close_old_connections()
             if person.number % EVERY == 0 or person.number in (1, count):
                 self._tell(person.number, count, dataset)
-        self._declare_practice(study.people(count, options["seed"]), dataset)
+        self._declare_practice(demo_heads.people(count, options["seed"]), dataset)
         self.stdout.write("The study is complete.")
 
-    def _take(self, person, study, dataset) -> None:
+    def _take(self, person, dataset) -> None:
+        from inference import demo_heads
+
         root = settings.DATA_DIR / "study"
-        original, defaced = study.make(person, root)
+        original, defaced = demo_heads.make(person, root)
         parts = tuple(person.name.split("/"))
         if defaced is None:
             candidate = ingest.Candidate(original, parts)

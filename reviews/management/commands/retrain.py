@@ -10,9 +10,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from reviews import actions, learning
+from reviews import actions, labels
+from reviews.labels import ears_counted
 from reviews.models import Dataset, FrozenCase, ModelVersion
-from reviews.standard import ears_counted
 
 NETWORK_FILE = "network.npz"
 ADJUDICATED_WEIGHT = 2.0
@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
     def _train(self, out: Path, options) -> None:
         from inference.checkpoint import CheckpointError
-        from inference.retrain import Case, TooLittle, retrain
+        from inference.training.finetune import Case, TooLittle, retrain
 
         base = options["base"] or current_weights()
         if not base.is_file():
@@ -79,7 +79,7 @@ class Command(BaseCommand):
 
     def _register(self, out: Path) -> ModelVersion:
         from inference.checkpoint import CheckpointError
-        from inference.predict import Classifier
+        from inference.classifier import Classifier
 
         try:
             network = Classifier.load(out)
@@ -101,7 +101,7 @@ class Command(BaseCommand):
 
 def current_weights() -> Path:
     """What the current model can be trained on from."""
-    from inference.predict import DEFAULT
+    from inference.classifier import DEFAULT
 
     current = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).first()
     path = Path(current.weights_path) if current and current.weights_path else DEFAULT
@@ -115,7 +115,7 @@ def cases_of(slugs: list[str]) -> Iterator[tuple[Path, str, tuple[int, int, int]
     if unknown:
         raise CommandError(f"there is no dataset '{min(unknown)}'")
     standard = cache(ears_counted)
-    for attempt, found, part in learning.to_learn_from(datasets):
+    for attempt, found, part in labels.to_learn_from(datasets):
         stored = attempt.views_path / NETWORK_FILE
         if stored.exists():
             counted = standard(attempt.dataset)
@@ -123,8 +123,8 @@ def cases_of(slugs: list[str]) -> Iterator[tuple[Path, str, tuple[int, int, int]
             yield stored, part, answers, ADJUDICATED_WEIGHT if found.adjudicated else 1.0
 
 
-def answers_under(found: learning.Agreed, standards: set[bool]) -> tuple[int, int, int]:
+def answers_under(found: labels.Agreed, standards: set[bool]) -> tuple[int, int, int]:
     """(face, ears, brain) under the standards people judged by; -1 where they tell different things."""
-    told = [learning.attributes_of(found.klass, found.reasons, ears_required=ears) for ears in standards]
+    told = [labels.attributes_of(found.klass, found.reasons, ears_required=ears) for ears in standards]
     face, ears, brain = (said[0] if len(set(said)) == 1 else -1 for said in zip(*told, strict=True))
     return face, ears, brain

@@ -2,7 +2,7 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from qcsite import site
+from qcsite import run_site
 from qcsite.supervisor import SupervisorError
 
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     def handle(self, *args, **options) -> None:
         shape = shape_of(options)
         try:
-            site.run(shape, announce=lambda: self.stdout.write(f"Ready at {shape.address}"))
+            run_site.run(shape, announce=lambda: self.stdout.write(f"Ready at {shape.address}"))
         except SupervisorError as error:
             raise CommandError(str(error), returncode=1) from error
         self.stdout.write("Stopped.")
@@ -30,9 +30,9 @@ def add_shape(parser) -> None:
     parser.add_argument("--web-processes", type=int, default=1, help="web server processes (default 1)")
 
 
-def shape_of(options: dict) -> site.Shape:
+def shape_of(options: dict) -> run_site.Shape:
     """The options as a Shape; CommandError for values that make no sense."""
     for name, low, high in (("port", 1, 65535), ("workers", 1, 256), ("web_processes", 1, 64)):
         if not low <= options[name] <= high:
             raise CommandError(f"--{name.replace('_', '-')} {options[name]}: must be from {low} to {high}")
-    return site.Shape(**{name: options[name] for name in ("host", "port", "workers", "web_processes")})
+    return run_site.Shape(**{name: options[name] for name in ("host", "port", "workers", "web_processes")})
