@@ -296,7 +296,7 @@ def described(scan: Scan) -> dict:
 
 def attempt_described(attempt: Attempt) -> dict:
     """As in AttemptOut."""
-    decisions = attempt.verdicts.standing().filter(kind=Verdict.Kind.DECISION, gold=False)
+    decisions = attempt.verdicts.standing().filter(kind=Verdict.Kind.DECISION, on_known_case=False)
     return {
         "id": attempt.pk,
         "number": attempt.number,

@@ -22,13 +22,27 @@ def name_of(actor) -> str:
     return f"user:{actor.pk}"
 
 
+# events of before the word changed keep the action they were written with
+FORMER_ACTIONS = {
+    "gold_declared": "known_case_declared",
+    "gold_dropped": "known_case_dropped",
+    "gold_judged": "known_case_judged",
+    "gold_undone": "known_case_undone",
+}
+ON_KNOWN_CASES = ("practised", *FORMER_ACTIONS, *FORMER_ACTIONS.values())
+
+
 def named(events: list[AuditEvent]) -> list[AuditEvent]:
-    """The events as pages show them: with `who`, the present user name, and without the digests of their rows."""
+    """The events as pages show them, without the digests of their rows.
+
+    `who` is the present user name, `done` today's word for the action.
+    """
     ids = {event.actor[5:] for event in events if event.actor.startswith("user:")}
     names = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
     of_actor = {f"user:{pk}": name for pk, name in names.items()}
     for event in events:
         event.who = of_actor.get(event.actor, event.actor)
+        event.done = FORMER_ACTIONS.get(event.action, event.action)
         if event.after:
             event.after = {name: value for name, value in event.after.items() if name != "rows"} or None
     return events

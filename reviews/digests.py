@@ -1,7 +1,8 @@
 """The digest of stored rows: the same on both databases, before a row is stored and after it is read.
 
 A column that holds its default is left out, so that a column that comes later changes no earlier digest:
-it must come with a default (or null), and defaults of these tables never change.
+it must come with a default (or null), and defaults of these tables never change. Values go by the name of their
+database column: a field can be renamed where its column keeps its name.
 """
 
 import hashlib
@@ -45,11 +46,11 @@ def digest_of(model: type[models.Model], rows: Iterable[Mapping]) -> str:
     found, kind = hashlib.sha256(), KIND_OF[model._meta.model_name]
     for row in rows:
         kept = {}
-        for name, tell, default in _columns(model):
+        for name, column, tell, default in _columns(model):
             value = row[name]
             told = None if value is None else tell(value)
             if told != default:
-                kept[name] = told
+                kept[column] = told
         found.update(f"{kind}:{canonical(kept)}\n".encode())
     return found.hexdigest()
 
@@ -82,8 +83,8 @@ def older_digest(model: type[models.Model], last: int) -> str:
 
 
 @cache
-def _columns(model: type[models.Model]) -> list[tuple[str, Callable, object]]:
-    """Name, how its value is told, and the value that is left out."""
+def _columns(model: type[models.Model]) -> list[tuple[str, str, Callable, object]]:
+    """Name, column, how its value is told, and the value that is left out."""
     skipped = MAY_CHANGE.get(KIND_OF[model._meta.model_name], ())
     found = []
     for field in model._meta.concrete_fields:
@@ -91,7 +92,7 @@ def _columns(model: type[models.Model]) -> list[tuple[str, Callable, object]]:
             tell = next((way for kind, way in WAYS if isinstance(field, kind)), str)
             fixed = field.has_default() and (not callable(field.default) or field.default in (list, dict))
             default = field.get_default() if fixed else None
-            found.append((field.attname, tell, None if default is None else tell(default)))
+            found.append((field.attname, field.column, tell, None if default is None else tell(default)))
     return found
 
 

@@ -80,9 +80,9 @@ def judged(
 
     counts: whether a verdict is to be heard.
     """
-    decisions = Verdict.objects.standing().filter(kind=Verdict.Kind.DECISION, gold=False)
+    decisions = Verdict.objects.standing().filter(kind=Verdict.Kind.DECISION, on_known_case=False)
     decisions = decisions.exclude(mode=Mode.PRACTICE)
-    rows = Attempt.objects.filter(Exists(decisions.filter(attempt=OuterRef("pk"))), gold__isnull=True)
+    rows = Attempt.objects.filter(Exists(decisions.filter(attempt=OuterRef("pk"))), known_case__isnull=True)
     rows = rows.exclude(views_dir="").select_related("scan", "dataset").order_by("pk")
     if datasets:
         rows = rows.filter(dataset__in=datasets)

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from inference.classes import CLASSES
 from inference.metrics import Interval, wilson
-from reviews.models import Attempt, Dataset, GoldItem, Lease, Mode, Verdict
+from reviews.models import Attempt, Dataset, KnownCase, Lease, Mode, Verdict
 from reviews.states import WORKING, Status
 
 FAILURES = [name for name in CLASSES if name != "pass"]
-LEAST_GOLD = 10
+LEAST_KNOWN_CASES = 10
 LOW_CATCH_RATE = 0.8
 DAYS = 14
 ROUNDED = 12
@@ -88,7 +88,7 @@ def left(user, dataset: Dataset, mode: str) -> int:
     """How many wait in the queue, whoever holds them; whole pages where an exact count would tell a known case."""
     attempts = Attempt.objects.filter(dataset=dataset)
     if mode == Mode.PRACTICE:
-        return attempts.filter(gold__practice=True).count()
+        return attempts.filter(known_case__practice=True).count()
     waiting = attempts.awaiting(mode).count()
     if mode != Mode.VERIFY or not Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists():
         return waiting
@@ -118,7 +118,7 @@ def my_day(user) -> dict:
 
 def practice_counts(datasets: list[Dataset]) -> list[tuple[Dataset, int]]:
     """Datasets that have practice cases, and how many."""
-    rows = GoldItem.objects.filter(practice=True, attempt__dataset__in=datasets)
+    rows = KnownCase.objects.filter(practice=True, attempt__dataset__in=datasets)
     counts = dict(rows.values_list("attempt__dataset").annotate(count=Count("pk")))
     return [(dataset, counts[dataset.pk]) for dataset in datasets if dataset.pk in counts]
 
@@ -139,7 +139,7 @@ def reviewers(datasets) -> list[dict]:
 def _first_answers(datasets) -> Iterable[dict]:
     """Each reviewer's hidden failures and how many of them the first answer caught; a dropped case has no truth."""
     rows = Verdict.objects.first_answers().filter(attempt__dataset__in=datasets)
-    hidden = rows.filter(attempt__gold__truth__in=FAILURES).values("user_id", "user__username")
+    hidden = rows.filter(attempt__known_case__truth__in=FAILURES).values("user_id", "user__username")
     return hidden.annotate(hidden=Count("pk"), caught=Count("pk", filter=~Q(klass="pass"))).order_by()
 
 
@@ -154,14 +154,16 @@ def _reviewer(row: dict, rows) -> dict:
     return row | {
         "catch": catch,
         "median_ms": median(times) if times else None,
-        "low": catch.total >= LEAST_GOLD and catch.high < LOW_CATCH_RATE,
+        "low": catch.total >= LEAST_KNOWN_CASES and catch.high < LOW_CATCH_RATE,
     }
 
 
 def days(datasets) -> list[dict]:
     """Verdicts of the last two weeks by day and class; quiet days included."""
     first = midnight() - timedelta(days=DAYS - 1)
-    rows = Verdict.objects.standing().filter(attempt__dataset__in=datasets, created_at__gte=first, gold=False)
+    rows = Verdict.objects.standing().filter(
+        attempt__dataset__in=datasets, created_at__gte=first, on_known_case=False
+    )
     counted = rows.exclude(klass="").annotate(day=TruncDate("created_at")).values_list("day", "klass")
     by_day: dict = defaultdict(lambda: defaultdict(int))
     for day, klass, count in counted.annotate(count=Count("pk")):

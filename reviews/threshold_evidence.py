@@ -31,7 +31,9 @@ def judged_cases() -> list[Judged]:
     latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
     fields = [*(f"p_{name}" for name in CLASSES), "with_ears", "attributes"]
     columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
-    decisions = Verdict.objects.standing().filter(kind="decision", gold=False).exclude(mode=Mode.PRACTICE)
+    decisions = (
+        Verdict.objects.standing().filter(kind="decision", on_known_case=False).exclude(mode=Mode.PRACTICE)
+    )
     facts = ("attempt_id", "klass", "created_at", "attempt__dataset", *columns)
     standards = {dataset.pk: ears_counted(dataset) for dataset in Dataset.objects.all()}
     rows = decisions.annotate(**columns).order_by("-pk").values_list(*facts)[:MOST_CASES]

@@ -214,11 +214,15 @@ def in_force() -> Iterator[str]:
 
 def doubts() -> Iterator[str]:
     """Who was unsure is not given the scan again: each standing doubt has its referral, each referral its doubt."""
-    mine = Verdict.objects.standing().filter(kind=Verdict.Kind.DOUBT, gold=False, attempt=OuterRef("attempt"))
+    mine = Verdict.objects.standing().filter(
+        kind=Verdict.Kind.DOUBT, on_known_case=False, attempt=OuterRef("attempt")
+    )
     without = Referral.objects.filter(~Exists(mine.filter(pk=OuterRef("verdict"), user=OuterRef("user"))))
     for pk in without.order_by("pk").values_list("pk", flat=True)[:MOST]:
         yield f"referral {pk} belongs to no standing doubt"
     held = Referral.objects.filter(attempt=OuterRef("attempt"), user=OuterRef("user"))
-    doubted = Verdict.objects.standing().filter(~Exists(held), Q(kind=Verdict.Kind.DOUBT), gold=False)
+    doubted = Verdict.objects.standing().filter(
+        ~Exists(held), Q(kind=Verdict.Kind.DOUBT), on_known_case=False
+    )
     for pk in doubted.order_by("pk").values_list("pk", flat=True)[:MOST]:
         yield f"verdict {pk} is a doubt, and its referral is gone"

@@ -144,7 +144,7 @@ BODIES = {
     "setup/datasets/new/": ({"slug": "third"}, "form"),
     "setup/datasets/<slug:slug>/": (
         lambda on, here: {
-            "title": "x", "min_exposure_seconds": 1, "lease_seconds": 300, "max_attempts": 4, "gold_share": 0,
+            "title": "x", "min_exposure_seconds": 1, "lease_seconds": 300, "max_attempts": 4, "known_share": 0,
             "engine": "niimath",
         },
         "form",

@@ -47,15 +47,27 @@ def test_an_auditor_sees_opinion_and_known_cases_at_once_and_a_manager_does_not(
 ):
     hidden, waiting = make(), make()
     judge(cast.reviewer, hidden)
-    actions.make_gold(actor=cast.manager, attempt_id=hidden.pk, truth="face")
+    actions.declare_known_case(actor=cast.manager, attempt_id=hidden.pk, truth="face")
     of_hidden = auditing.get(reverse("scan", args=[hidden.scan_id])).content.decode()
     assert "Known case" in of_hidden
-    assert "gold_declared" in of_hidden
+    assert "known_case_declared" in of_hidden
     page = reverse("scan", args=[waiting.scan_id])
     assert "99.5 %" in auditing.get(page).content.decode()
     auditing.force_login(cast.manager)
     assert "99.5 %" not in auditing.get(page).content.decode()
-    assert "gold_declared" not in auditing.get(reverse("scan", args=[hidden.scan_id])).content.decode()
+    assert "known_case_declared" not in auditing.get(reverse("scan", args=[hidden.scan_id])).content.decode()
+
+
+def test_a_known_case_declared_under_the_former_word_reads_and_hides_like_one_of_today(auditing, make, cast):
+    hidden = make()
+    actions.core.record(hidden, "gold_declared", actor=cast.manager, before=None, after={"truth": "face"})
+    page = reverse("scan", args=[hidden.scan_id])
+    for address in (page, reverse("trail")):
+        shown = auditing.get(address).content.decode()
+        assert "known_case_declared" in shown
+        assert "gold" not in shown
+    auditing.force_login(cast.manager)
+    assert "known_case_declared" not in auditing.get(page).content.decode()
 
 
 def test_an_auditor_changes_nothing(auditing, make, cast, dataset):

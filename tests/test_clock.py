@@ -136,7 +136,7 @@ def test_a_known_case_asks_for_the_time_too(make, cast, trial, time):
     known = make()
     lend(cast.colleague, [known])
     say(cast.colleague, known, "face")
-    actions.make_gold(actor=cast.manager, attempt_id=known.pk, truth="face")
+    actions.declare_known_case(actor=cast.manager, attempt_id=known.pk, truth="face")
     Lease.objects.create(
         attempt=known,
         user=cast.reviewer,
@@ -147,7 +147,7 @@ def test_a_known_case_asks_for_the_time_too(make, cast, trial, time):
     )
     assert say(cast.reviewer, known) == "too_early"
     time.go(2)
-    assert say(cast.reviewer, known).gold
+    assert say(cast.reviewer, known).on_known_case
 
 
 @pytest.mark.parametrize(("status", "mode"), [(Status.VERIFY, "verify"), (Status.REFER, "visual")])
@@ -165,7 +165,7 @@ def test_what_is_stored_fits_into_the_time_gone_by(make, cast, dataset, time, st
 def test_practice_cannot_store_more_time_than_there_was(make, cast, dataset, time):
     cases = [make(), make()]
     for attempt in cases:
-        actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth="face", practice=True)
+        actions.declare_known_case(actor=cast.manager, attempt_id=attempt.pk, truth="face", practice=True)
     actions.practice_batch(actor=cast.reviewer, dataset=dataset, count=2)
     time.go(3)
     told = [practise(cast.reviewer, attempt) for attempt in cases]

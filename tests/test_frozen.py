@@ -136,7 +136,7 @@ def test_known_cases_are_tested_on_and_not_learnt_from(make, cast, dataset):
     for name in names_of("test", dataset, 12):
         attempt = make(Status.REFER, subject=name)
         judge(cast.reviewer, attempt, "face", mode="visual")
-        actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth="pass")
+        actions.declare_known_case(actor=cast.manager, attempt_id=attempt.pk, truth="pass")
     assert list(labels.judged()) == []
     with pytest.raises(actions.Refused, match="2 adjudicated cases of 2 held-back"):
         actions.freeze_testset(actor=None, dataset=dataset)

@@ -130,7 +130,7 @@ def test_nobody_passes_a_file_that_is_not_the_one_taken_in(make, cast, status, m
 def test_a_known_case_is_refused_in_the_same_words(make, cast):
     known, real = make(Status.PASSED), make()
     judge(cast.manager, known)
-    actions.make_gold(actor=cast.manager, attempt_id=known.pk, truth="pass")
+    actions.declare_known_case(actor=cast.manager, attempt_id=known.pk, truth="pass")
     words = []
     for attempt in (known, real):
         Lease.objects.create(

@@ -44,11 +44,11 @@ def queue(make, cast, dataset, model, picture):
     judge(cast.colleague, known, "face")
     again = bring(known.scan.attempts.get(number=2), Status.VERIFY, model)
     judge(cast.colleague, again)
-    actions.make_gold(actor=cast.manager, attempt_id=known.pk, truth="face")
+    actions.declare_known_case(actor=cast.manager, attempt_id=known.pk, truth="face")
     real = [picture(make()) for _ in range(4)]
     for number, attempt in enumerate(real):
         Attempt.objects.filter(pk=attempt.pk).update(confidence=F("confidence") - 0.001 * number)
-    actions.configure_dataset(actor=cast.owner, dataset=dataset, gold_share=SHARE)
+    actions.configure_dataset(actor=cast.owner, dataset=dataset, known_share=SHARE)
     return known, real
 
 
@@ -219,7 +219,7 @@ def test_a_miss_that_was_taken_back_and_repaired_stays_a_miss(client, cast, queu
     say(client, undone["item"], "face", "b-0")
     assert caught(cast.reviewer, dataset) == (1, 0)
     assert (
-        Verdict.objects.filter(user=cast.reviewer, gold=True).count() == 3
+        Verdict.objects.filter(user=cast.reviewer, on_known_case=True).count() == 3
     )  # miss, undo and the later answer
     page = client_of(cast.manager).get(reverse("scan", args=[known.scan_id])).content.decode()
     assert page.count("later, does not count") == 1
@@ -256,7 +256,7 @@ def test_it_is_drawn_only_where_it_looks_like_a_neighbour(client, queue):
 def test_a_case_dropped_while_it_is_on_the_page_is_judged_like_any(client, cast, queue):
     known, _ = queue
     (item,) = [item for item in take(client)["items"] if attempt_of(item["handle"]) == known.pk]
-    actions.drop_gold(actor=cast.manager, attempt_id=known.pk)
+    actions.drop_known_case(actor=cast.manager, attempt_id=known.pk)
     assert item["handle"] in {one["handle"] for one in take(client)["items"]}
     say(client, item, "face", "a-0")
     assert Verdict.objects.get(user=cast.reviewer).correct is None

@@ -257,8 +257,8 @@ def test_judging_is_offered_to_those_who_may(browse, cast, dataset, make):
 
 def test_a_hidden_known_case_looks_like_any_other(browse, cast, dataset, make):
     known = make(Status.FAILED)
-    actions.make_gold(actor=cast.owner, attempt_id=known.pk, truth="face")
-    type(dataset).objects.update(gold_share=0.5)
+    actions.declare_known_case(actor=cast.owner, attempt_id=known.pk, truth="face")
+    type(dataset).objects.update(known_share=0.5)
     for _ in range(12):
         make()
     items = post(

@@ -113,7 +113,7 @@ def test_a_cursor_somebody_made_up_is_ignored(browse, cast, make):
 def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_reviewers(browse, cast, make):
     first = make(Status.VERIFY)
     judge(cast.colleague, first, "brain")
-    actions.make_gold(actor=cast.owner, attempt_id=first.pk, truth="brain")
+    actions.declare_known_case(actor=cast.owner, attempt_id=first.pk, truth="brain")
     url = reverse("scan", args=[first.scan_id])
     manager, reviewer = text(browse(cast.manager).get(url)), text(browse(cast.colleague).get(url))
     assert "Attempt 2" in reviewer
@@ -121,7 +121,7 @@ def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_review
     assert "standard" in reviewer
     assert "Known case" in manager
     assert "Known case" not in reviewer
-    assert "gold" not in reviewer
+    assert "known_case" not in reviewer
 
 
 def test_only_managers_retry_and_order(browse, cast, make):
@@ -274,7 +274,7 @@ def test_settings_of_a_dataset_are_saved_by_its_administrator(browse, cast, data
         "min_exposure_seconds": "3",
         "lease_seconds": "300",
         "max_attempts": "4",
-        "gold_share": "0.05",
+        "known_share": "0.05",
         "engine": "niimath",
     }
     browse(cast.manager).post(url, body)
@@ -282,7 +282,7 @@ def test_settings_of_a_dataset_are_saved_by_its_administrator(browse, cast, data
     assert dataset.title == "Trial"
     browse(cast.owner).post(url, body)
     dataset.refresh_from_db()
-    assert (dataset.title, dataset.min_exposure_seconds, dataset.gold_share) == ("Renamed", 3.0, 0.05)
+    assert (dataset.title, dataset.min_exposure_seconds, dataset.known_share) == ("Renamed", 3.0, 0.05)
 
 
 def test_keys_are_refused_where_two_are_the_same(browse, cast, dataset):

@@ -35,7 +35,7 @@ def case(make, cast, model):
     second = first.scan.attempts.get(number=2)
     bring(second, Status.PASSED, model)
     Attempt.objects.filter(pk=second.pk).update(measurements=MEASURED, problems=[PROBLEM])
-    actions.make_gold(
+    actions.declare_known_case(
         actor=cast.manager, attempt_id=second.pk, truth="brain", practice=True, explanation="See the crown."
     )
     return second

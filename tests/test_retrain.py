@@ -254,7 +254,7 @@ def test_known_cases_and_practice_are_left_out(make, cast, study):
     before = len(list(cases_of([])))
     for attempt in labels.judged():
         if labels.part_of(labels.subject_of(attempt[0])) == "train":
-            actions.make_gold(actor=cast.manager, attempt_id=attempt[0].pk, truth="pass")
+            actions.declare_known_case(actor=cast.manager, attempt_id=attempt[0].pk, truth="pass")
             break
     assert len(list(cases_of([]))) == before - 1
     with pytest.raises(CommandError, match="no dataset 'nope'"):

@@ -51,7 +51,10 @@ def test_managing(make, cast):
     )
     assert who(cast, lambda p: actions.retry(actor=p, attempt_id=broken.pk)) == managers
     assert who(cast, lambda p: actions.withdraw(actor=p, attempt_id=stuck.pk)) == managers
-    assert who(cast, lambda p: actions.make_gold(actor=p, attempt_id=stuck.pk, truth="face")) == managers
+    assert (
+        who(cast, lambda p: actions.declare_known_case(actor=p, attempt_id=stuck.pk, truth="face"))
+        == managers
+    )
 
 
 def test_administering(cast, dataset, make):
@@ -115,7 +118,7 @@ def test_withdrawing_what_a_person_was_asked_about_leaves_earlier_failures(make,
 
 
 def test_settings_are_checked_and_in_the_trail(cast, dataset):
-    for wrong in ({"lease_seconds": 1}, {"gold_share": 0.9}, {"min_exposure_seconds": -1}, {"slug": "x"}):
+    for wrong in ({"lease_seconds": 1}, {"known_share": 0.9}, {"min_exposure_seconds": -1}, {"slug": "x"}):
         with pytest.raises(actions.Refused):
             actions.configure_dataset(actor=cast.owner, dataset=dataset, **wrong)
     actions.configure_dataset(actor=cast.owner, dataset=dataset, ears_required=True)

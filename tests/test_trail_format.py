@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.apps import apps
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 
 from reviews import actions, audit, digests, export, verify_chain
 from reviews.models import AuditEvent, AuditHead, Prediction, ThresholdSet, TriageRecord, Verdict
@@ -100,6 +101,17 @@ def test_a_row_has_one_digest_before_and_after_it_is_stored(make, cast, kept, mo
     assert rows
     for row in rows:
         assert told[kept, row["id"]] == digests.digest_of(kept, [row])
+
+
+def test_a_renamed_field_leaves_the_digest_of_a_stored_row(make, cast):
+    """'gold' of before is `on_known_case` in the same column."""
+    known = make()
+    actions.declare_known_case(actor=cast.manager, attempt_id=known.pk, truth="face", practice=True)
+    actions.record_practice(actor=cast.reviewer, attempt_id=known.pk, klass="face", nonce="p")
+    former = MigrationLoader(connection).project_state(("reviews", "0017_stored_roots")).apps
+    before = former.get_model("reviews", "Verdict")
+    assert before.objects.filter(gold=True).exists()
+    assert digests.older_digest(before, 10**9) == digests.older_digest(Verdict, 10**9)
 
 
 def test_each_column_counts(make, cast):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def site(make, cast, dataset, model):
     """Every action that keeps a row or moves an attempt, done once."""
-    Dataset.objects.update(gold_share=0.0)
+    Dataset.objects.update(known_share=0.0)
     judge(cast.reviewer, make(), "face", reasons=["eyes"], note="é")
     passed = judge(cast.reviewer, make())
     taken_back = judge(cast.reviewer, make(), "brain")
@@ -40,7 +40,7 @@ def site(make, cast, dataset, model):
     make(Status.ERROR)
     make(Status.REFER)
     make(original=False)
-    actions.make_gold(actor=cast.manager, attempt_id=passed.attempt_id, truth="pass", practice=True)
+    actions.declare_known_case(actor=cast.manager, attempt_id=passed.attempt_id, truth="pass", practice=True)
     actions.record_practice(actor=cast.reviewer, attempt_id=passed.attempt_id, klass="face", nonce="p")
     said = actions.Finding(SURE, in_distribution=True, render_version=RENDER)
     shadow = ModelVersion.objects.create(version="s" * 64, render_version=RENDER, state="shadow")

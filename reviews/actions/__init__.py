@@ -12,10 +12,10 @@ from reviews.actions.core import (
     TooEarly,
     active_thresholds,
 )
-from reviews.actions.gold import drop_gold, make_gold, practice_batch, record_practice
 from reviews.actions.handing_in import claim_intake, hand_in, requeue_intakes, settle_intake
 from reviews.actions.intake import Source, Taken, register_broken, register_scan
 from reviews.actions.keys import TooMany, issue_token, revoke_token, user_of_token
+from reviews.actions.known_cases import declare_known_case, drop_known_case, practice_batch, record_practice
 from reviews.actions.leases import (
     attempts_given,
     lease_batch,
@@ -89,7 +89,8 @@ __all__ = [
     "claiming_processes",
     "configure_dataset",
     "create_dataset",
-    "drop_gold",
+    "declare_known_case",
+    "drop_known_case",
     "finish_deface",
     "finish_render",
     "freeze_testset",
@@ -101,7 +102,6 @@ __all__ = [
     "lease_batch",
     "lease_one",
     "look_at_original",
-    "make_gold",
     "objection_to",
     "order_redeface",
     "original_of",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef
 
-from reviews.models import Attempt, Dataset, Given, GoldItem, Mode, Verdict
+from reviews.models import Attempt, Dataset, Given, KnownCase, Mode, Verdict
 from reviews.models.ahead import lease_runs
 
 POOL = 500
@@ -40,7 +40,7 @@ def open_cases(actor, dataset: Dataset) -> list[Place]:
     """Known cases that stand in this person's queue: drawn once and not judged since, in the queue's order."""
     judged = Verdict.objects.filter(user_id=actor.pk, attempt=OuterRef("attempt"))
     rows = Given.objects.filter(~Exists(judged), user_id=actor.pk, known=True, attempt__dataset=dataset)
-    rows = rows.filter(attempt__gold__practice=False).select_related("attempt__scan", "beside")
+    rows = rows.filter(attempt__known_case__practice=False).select_related("attempt__scan", "beside")
     latest = {
         row.attempt_id: Place(row.attempt, known=True, beside=row.beside) for row in rows.order_by("pk")
     }
@@ -51,8 +51,8 @@ def queue_of(
     actor, dataset: Dataset, waiting: Sequence[Attempt], room: int, cases: list[Place]
 ) -> list[Place]:
     """The next `room` places: the waiting scans in their order with the `cases` at theirs, and new ones drawn."""
-    new = _never_given(actor, waiting) if dataset.gold_share else set()
-    hits = {attempt.pk for attempt in waiting if attempt.pk in new and _coin(dataset.gold_share)}
+    new = _never_given(actor, waiting) if dataset.known_share else set()
+    hits = {attempt.pk for attempt in waiting if attempt.pk in new and _coin(dataset.known_share)}
     pool = _pool(actor, dataset, waiting) if hits else []
     drawn = [_draw(pool, attempt) for attempt in waiting if attempt.pk in hits]
     places = [*map(Place, waiting), *cases, *(place for place in drawn if place)]
@@ -77,7 +77,7 @@ def _pool(actor, dataset: Dataset, waiting: Iterable[Attempt]) -> list[Attempt]:
     """Hidden known cases free to be given, of scans this person has never been given anything of."""
     met = Given.objects.filter(user_id=actor.pk, attempt__scan=OuterRef("attempt__scan"))
     judged = Verdict.objects.filter(user_id=actor.pk, attempt__scan=OuterRef("attempt__scan"))
-    rows = GoldItem.objects.filter(~Exists(met), ~Exists(judged), practice=False, attempt__dataset=dataset)
+    rows = KnownCase.objects.filter(~Exists(met), ~Exists(judged), practice=False, attempt__dataset=dataset)
     rows = rows.exclude(lease_runs("attempt__lease__"))
     rows = rows.exclude(attempt__scan__in=[attempt.scan_id for attempt in waiting])
     ids = list(rows.order_by("?").values_list("attempt", flat=True)[:POOL])

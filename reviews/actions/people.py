@@ -16,7 +16,7 @@ CONFIGURABLE = (
     "opinion_after_judgement",
     "lease_seconds",
     "max_attempts",
-    "gold_share",
+    "known_share",
     "engine",
 )
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from reviews import audit
 from reviews.actions.core import Refused, require_role
 from reviews.labels import ears_counted, judged, part_of, rank_of, subject_of
-from reviews.models import Attempt, Dataset, FrozenCase, FrozenSet, GoldItem, Role, Verdict
+from reviews.models import Attempt, Dataset, FrozenCase, FrozenSet, KnownCase, Role, Verdict
 
 LEAST_CASES = 10
 
@@ -41,14 +41,14 @@ def _known(dataset: Dataset) -> list[FrozenCase]:
     """Every case with a class under today's standard that is not yet frozen."""
     counted = ears_counted(dataset)
 
-    def of_today(made: Verdict | GoldItem) -> bool:
+    def of_today(made: Verdict | KnownCase) -> bool:
         return counted(made.created_at) == dataset.ears_required
 
     cases = [
         FrozenCase(attempt=attempt, truth=found.klass, adjudicated=found.adjudicated)
         for attempt, found in judged([dataset], of_today)
     ]
-    items = GoldItem.objects.filter(attempt__dataset=dataset).exclude(attempt__views_dir="")
+    items = KnownCase.objects.filter(attempt__dataset=dataset).exclude(attempt__views_dir="")
     for item in items.select_related("attempt__scan", "attempt__dataset").order_by("attempt_id"):
         if of_today(item):
             cases.append(FrozenCase(attempt=item.attempt, truth=item.truth, adjudicated=True))

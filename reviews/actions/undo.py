@@ -34,12 +34,12 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
         require_reviewer(actor, attempt.dataset_id)
         _require_last_word(verdict, attempt)
         row = _retraction(verdict, actor, nonce)
-        if verdict.gold:
+        if verdict.on_known_case:
             noted = {"verdict": verdict.pk}
-            record(attempt, "gold_undone", actor=actor, before=None, after=noted, rows=[row])
+            record(attempt, "known_case_undone", actor=actor, before=None, after=noted, rows=[row])
         else:
             _bring_back(attempt, verdict, row, actor=actor)
-        if not acquire(actor, attempt.dataset, verdict.mode, [Place(attempt, known=verdict.gold)]):
+        if not acquire(actor, attempt.dataset, verdict.mode, [Place(attempt, known=verdict.on_known_case)]):
             raise Refused("Somebody else is judging this scan now.")
         return row
 
@@ -64,9 +64,9 @@ def _require_last_word(verdict: Verdict, attempt: Attempt) -> None:
         raise Refused("This verdict was already taken back.")
     if verdict.created_at < _oldest():
         raise Refused(f"A verdict can be taken back for {UNDO_HOURS} hours; this one is older.")
-    if verdict.gold:
+    if verdict.on_known_case:
         return
-    later = attempt.verdicts.standing().filter(gold=False, pk__gt=verdict.pk)
+    later = attempt.verdicts.standing().filter(on_known_case=False, pk__gt=verdict.pk)
     if later.exists():
         raise Refused("Somebody has judged this scan since.")
 
@@ -78,7 +78,7 @@ def _retraction(verdict: Verdict, actor, nonce: str) -> Verdict:
         kind=Verdict.Kind.RETRACTION,
         retracts=verdict,
         mode=verdict.mode,
-        gold=verdict.gold,
+        on_known_case=verdict.on_known_case,
         status_before=Attempt.objects.values_list("status", flat=True).get(pk=verdict.attempt_id),
         nonce=nonce,
     )

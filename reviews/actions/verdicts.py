@@ -21,7 +21,7 @@ from reviews.actions.core import (
     require_reviewer,
 )
 from reviews.actions.stored import Unread, read_output, require_output
-from reviews.models import Attempt, GoldItem, Lease, Mode, Referral, TriageRecord, Verdict
+from reviews.models import Attempt, KnownCase, Lease, Mode, Referral, TriageRecord, Verdict
 from reviews.models.decisions import REASON_FLAGS
 from reviews.states import JUDGEABLE, Event, Status
 
@@ -147,7 +147,7 @@ def _judge(judgement: Judgement, actor, read: str) -> Verdict:
     verdict = _row(attempt, judgement, actor, times, known=lease.known, truth=truth)
     if lease.known:
         noted = {"class": judgement.klass, "truth": truth or None, "verdict": verdict.pk}
-        record(attempt, "gold_judged", actor=actor, before=None, after=noted, rows=[verdict])
+        record(attempt, "known_case_judged", actor=actor, before=None, after=noted, rows=[verdict])
     elif judgement.klass == UNSURE:
         _doubt(attempt, verdict, actor)
     else:
@@ -158,7 +158,7 @@ def _judge(judgement: Judgement, actor, read: str) -> Verdict:
 
 def _truth(attempt: Attempt) -> str:
     """The class of a known case; '' when it was dropped after it had been given."""
-    item = GoldItem.objects.filter(attempt=attempt, practice=False).first()
+    item = KnownCase.objects.filter(attempt=attempt, practice=False).first()
     return item.truth if item else ""
 
 
@@ -213,7 +213,7 @@ def _row(
         reasons=list(judgement.reasons),
         note=judgement.note,
         mode=judgement.mode,
-        gold=known,
+        on_known_case=known,
         correct=None if unsure or not truth else judgement.klass == truth,
         status_before=attempt.status,
         active_ms=times.active_ms,

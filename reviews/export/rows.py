@@ -117,7 +117,7 @@ def said(triages: list[TriageRecord], ears: Callable[[datetime], bool]) -> dict:
 def decided(verdicts: list[Verdict]) -> dict:
     """The verdict that stands, and every decision in order with those taken back."""
     retracted = {verdict.retracts_id for verdict in verdicts}
-    standing = [v for v in verdicts if v.kind == "decision" and not v.gold and v.pk not in retracted]
+    standing = [v for v in verdicts if v.kind == "decision" and not v.on_known_case and v.pk not in retracted]
     last = standing[-1] if standing else None
     return {
         "verdict": last.klass if last else None,
@@ -139,7 +139,7 @@ def decision(verdict: Verdict, retracted: set[int | None]) -> dict:
         "by": verdict.user.get_username(),
         "at": moment(verdict.created_at),
         "mode": verdict.mode,
-        "known_case": verdict.gold,
+        "known_case": verdict.on_known_case,
         "reasons": verdict.reasons,
         "thresholds": verdict.threshold_set.version if verdict.threshold_set else None,
         "model": verdict.model_version.version if verdict.model_version else None,

@@ -2,7 +2,7 @@
 
 from reviews.models.decisions import (
     Given,
-    GoldItem,
+    KnownCase,
     Lease,
     ModelVersion,
     Prediction,
@@ -32,8 +32,8 @@ __all__ = [
     "FrozenCase",
     "FrozenSet",
     "Given",
-    "GoldItem",
     "Intake",
+    "KnownCase",
     "Lease",
     "Membership",
     "Mode",

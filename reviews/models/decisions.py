@@ -154,7 +154,7 @@ class VerdictQuerySet(models.QuerySet):
 
     def first_answers(self) -> "VerdictQuerySet":
         """What each person said first of each hidden known case, taken back or not; later answers stand beside it."""
-        hidden = Q(gold=True) & ~Q(mode=Mode.PRACTICE) & ~Q(kind=Verdict.Kind.RETRACTION)
+        hidden = Q(on_known_case=True) & ~Q(mode=Mode.PRACTICE) & ~Q(kind=Verdict.Kind.RETRACTION)
         same = {"user": OuterRef("user"), "attempt": OuterRef("attempt"), "pk__lt": OuterRef("pk")}
         before = Verdict.objects.filter(hidden, **same)
         return self.filter(hidden).filter(~Exists(before))
@@ -175,7 +175,7 @@ class Verdict(models.Model):
     reasons = models.JSONField(default=list, blank=True)
     note = models.TextField(blank=True)
     mode = models.CharField(max_length=8, choices=Mode.choices)
-    gold = models.BooleanField("on a hidden known case", default=False)
+    on_known_case = models.BooleanField("on a hidden known case", default=False, db_column="gold")
     correct = models.BooleanField(null=True)
     status_before = models.CharField(max_length=16, choices=STATUS_CHOICES)
     active_ms = models.PositiveIntegerField(default=0)
@@ -277,17 +277,17 @@ class Referral(models.Model):
         return f"{self.attempt_id} not for {self.user_id}"
 
 
-class GoldItem(models.Model):
+class KnownCase(models.Model):
     """An attempt whose true class is known: hidden in the queue, or shown in practice with feedback."""
 
-    attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="gold")
+    attempt = models.OneToOneField(Attempt, models.PROTECT, related_name="known_case")
     truth = models.CharField(max_length=8, choices=CLASS_CHOICES)
     practice = models.BooleanField("for practice, with feedback", default=False)
     explanation = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(truth__in=CLASSES), name="gold_truth_known")]
+        constraints = [models.CheckConstraint(condition=Q(truth__in=CLASSES), name="known_case_has_class")]
 
     def __str__(self) -> str:
         return f"{self.attempt_id} is {self.truth}"

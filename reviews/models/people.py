@@ -110,8 +110,8 @@ class DatasetQuerySet(models.QuerySet):
 
     def kept_back_from(self, user) -> "DatasetQuerySet":
         """Datasets with known cases hidden from the user: no count there may say how many scans really wait."""
-        cases = apps.get_model("reviews", "GoldItem").objects.filter(practice=False)
-        hidden = Q(gold_share__gt=0) | Exists(cases.filter(attempt__dataset=OuterRef("pk")))
+        cases = apps.get_model("reviews", "KnownCase").objects.filter(practice=False)
+        hidden = Q(known_share__gt=0) | Exists(cases.filter(attempt__dataset=OuterRef("pk")))
         return self.judged_only_by(user).filter(hidden)
 
     def seen_freely_by(self, user) -> "DatasetQuerySet":
@@ -161,7 +161,7 @@ class Dataset(models.Model):
     max_attempts = models.PositiveSmallIntegerField(
         default=4, validators=[MinValueValidator(1), MaxValueValidator(20)]
     )
-    gold_share = models.FloatField("share of hidden known failures", default=0.0, validators=SHARE)
+    known_share = models.FloatField("share of hidden known failures", default=0.0, validators=SHARE)
     engine = models.CharField("engine for new scans", max_length=64, default="niimath")
     created_at = models.DateTimeField(auto_now_add=True)
 

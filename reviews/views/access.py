@@ -125,7 +125,7 @@ def get_pictured(user, pk: int) -> Attempt:
 def get_many_given(user, handles: list[str]) -> dict[str, Given]:
     """By handle: what this person was given and holds now, has judged, or practises on; others stand for nothing."""
     judged = Verdict.objects.filter(user_id=user.pk, attempt=OuterRef("attempt"))
-    at_hand = Q(attempt__lease__user_id=user.pk) | Q(mode=Mode.PRACTICE, attempt__gold__practice=True)
+    at_hand = Q(attempt__lease__user_id=user.pk) | Q(mode=Mode.PRACTICE, attempt__known_case__practice=True)
     rows = Given.objects.filter(at_hand | Exists(judged), user_id=user.pk, handle__in=handles)
     rows = rows.filter(attempt__dataset__in=Dataset.objects.visible_to(user))
     return {row.handle: row for row in rows.select_related("attempt__scan", "attempt__dataset")}

@@ -162,13 +162,13 @@ def practise(request: HttpRequest, body: dict) -> JsonResponse:
         nonce=str(body.get("nonce", "")),
         active_ms=number(body.get("active_ms", 0), 0, 2**31),
     )
-    truth = attempt.gold.truth
+    truth = attempt.known_case.truth
     return JsonResponse(
         {
             "correct": verdict.correct,
             "truth": truth,
             "words": CLASS_LABELS[truth],
-            "explanation": attempt.gold.explanation,
+            "explanation": attempt.known_case.explanation,
             **review_items.unsealed(attempt, originals.rights_of(request.user, attempt.dataset_id)),
         }
     )

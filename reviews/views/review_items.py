@@ -95,7 +95,7 @@ def run_of(attempt: Attempt) -> dict:
 
 def earlier(attempt: Attempt, rights: originals.Rights) -> dict:
     """An earlier attempt: how it was made, how it ended, and every view of it."""
-    verdict = attempt.verdicts.standing().filter(kind="decision", gold=False).first()
+    verdict = attempt.verdicts.standing().filter(kind="decision", on_known_case=False).first()
     return run_of(attempt) | {
         "class": verdict.klass if verdict else "",
         "letter": LETTERS[verdict.klass] if verdict else "",

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 from reviews import actions, audit, originals
 from reviews.escalation import LADDERS, STANDARD
 from reviews.forms import KnownForm
-from reviews.models import Attempt, AuditEvent, Dataset, GoldItem, Mode, Referral, Scan, Verdict
+from reviews.models import Attempt, AuditEvent, Dataset, KnownCase, Mode, Referral, Scan, Verdict
 from reviews.states import Status
 from reviews.views import review_items
 from reviews.views.access import get_attempt, get_scan, login_required
@@ -56,7 +56,7 @@ def with_previous(attempts: list[Attempt]) -> list[tuple[Attempt | None, Attempt
 def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict:
     """One attempt as the page shows it; `freely` for who never judges here: answers to known cases too."""
     views = views_of(attempt)  # none of an original: this page is for looking things up
-    verdicts = attempt.verdicts.all() if freely else attempt.verdicts.filter(gold=False)
+    verdicts = attempt.verdicts.all() if freely else attempt.verdicts.filter(on_known_case=False)
     return {
         "attempt": attempt,
         "views": [view for view in views if view["name"] in SHOWN_VIEWS],
@@ -66,7 +66,7 @@ def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict
         "opinion": review_items.opinion(attempt) if opinion_is_open(user, attempt) else None,
         "changes": changes(before, attempt) if before else [],
         "answers": known_answers(attempt),
-        "known": GoldItem.objects.filter(attempt=attempt).first(),
+        "known": KnownCase.objects.filter(attempt=attempt).first(),
         "retryable": attempt.state is Status.ERROR,
         "needs_person": attempt.state is Status.NEEDS_PERSON,
     }
@@ -75,7 +75,7 @@ def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict
 def known_answers(attempt: Attempt) -> list[tuple[Verdict, bool]]:
     """What was said of it as a hidden known case, each with whether it is that person's first answer, which counts."""
     first = set(Verdict.objects.first_answers().filter(attempt=attempt).values_list("pk", flat=True))
-    said = attempt.verdicts.filter(gold=True, retracts__isnull=True).exclude(mode=Mode.PRACTICE)
+    said = attempt.verdicts.filter(on_known_case=True, retracts__isnull=True).exclude(mode=Mode.PRACTICE)
     return [(verdict, verdict.pk in first) for verdict in said.select_related("user").order_by("pk")]
 
 
@@ -115,7 +115,7 @@ def events_of(scan: Scan, attempts: list[Attempt], freely: bool = False) -> list
     of_scan = AuditEvent.objects.filter(object_kind="scan", object_id=scan.pk)
     shown = of_attempts | of_scan
     if not freely:
-        shown = shown.exclude(action__startswith="gold").exclude(action="practised")
+        shown = shown.exclude(action__in=audit.ON_KNOWN_CASES)
     return audit.named(list(shown.order_by("seq")))
 
 
@@ -172,9 +172,9 @@ def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
 def known(request: HttpRequest, pk: int) -> HttpResponse:
     """Declare the true class of an attempt, or take the declaration back."""
     if request.POST.get("drop"):
-        return _do(request, pk, actions.drop_gold, "It is no known case any more.")
+        return _do(request, pk, actions.drop_known_case, "It is no known case any more.")
     form = KnownForm(request.POST)
     if not form.is_valid():
         messages.error(request, "A known case needs its true class.")
         return redirect("scan", get_attempt(request.user, pk).scan_id)
-    return _do(request, pk, actions.make_gold, "It is a known case now.", **form.cleaned_data)
+    return _do(request, pk, actions.declare_known_case, "It is a known case now.", **form.cleaned_data)

@@ -74,7 +74,7 @@ def test_practice_shows_the_attempts_with_the_answer_only(
     judge(cast.colleague, first, "brain", mode=Mode.VISUAL)
     second = bring(first.scan.attempts.get(number=2), Status.REFER, model)
     with_files(second, data_dir, painted, volumes)
-    actions.make_gold(actor=cast.owner, attempt_id=second.pk, truth="face", practice=True)
+    actions.declare_known_case(actor=cast.owner, attempt_id=second.pk, truth="face", practice=True)
     page = enter(cast.reviewer).go("/practice/trial/")
     page.wait_for_selector("#main[data-state=work]")
     press(page, "e")

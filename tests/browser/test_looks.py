@@ -32,7 +32,7 @@ def full(scans, cast):
     """Scans at every station, one with a past."""
     scans(13)
     practice = scans(1, Status.PASSED)
-    actions.make_gold(actor=cast.owner, attempt_id=practice[0].pk, truth="face", practice=True)
+    actions.declare_known_case(actor=cast.owner, attempt_id=practice[0].pk, truth="face", practice=True)
     scans(2, Status.REFER, problems=["Brain removed: 5.2 ml, more than the limit of 2 ml"])
     return [*scans(1, Status.ERROR), *scans(1, Status.NEEDS_PERSON), *scans(1, Status.FAILED)]
 

@@ -194,7 +194,7 @@ def test_the_head_in_3d_is_loaded_only_when_asked_for(enter, cast, scans):
 def test_practice_tells_the_truth_and_changes_nothing(enter, cast, scans):
     made = scans(2, Status.PASSED)
     for attempt, truth in zip(made, ("face", "pass"), strict=True):
-        actions.make_gold(
+        actions.declare_known_case(
             actor=cast.owner,
             attempt_id=attempt.pk,
             truth=truth,

@@ -89,7 +89,7 @@ def study(asked, made: Place, ledger: Ledger):
 
     call_command("migrate", verbosity=0, skip_checks=True)
     dataset = actions.create_dataset(actor=None, slug=robots.SLUG)
-    type(dataset).objects.update(min_exposure_seconds=0.05, gold_share=0.05, lease_seconds=60)
+    type(dataset).objects.update(min_exposure_seconds=0.05, known_share=0.05, lease_seconds=60)
     dataset.refresh_from_db()
     people = [reviewer(dataset, f"robot-{number}")[0] for number in range(asked.reviewers + 1)]
     chief, _ = reviewer(dataset, "chief")

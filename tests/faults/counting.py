@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tests.faults.hurt import damaged
 from tests.faults.ledger import FOREVER, Damage, Told
 
-JUDGED = {"judged_pass", "judged_fail", "doubted", "gold_judged"}
+JUDGED = {"judged_pass", "judged_fail", "doubted", "known_case_judged"}
 WORKING = {"to_deface", "to_render", "to_classify"}
 SET_ASIDE = "withdrawn"
 SAVED = "saved"

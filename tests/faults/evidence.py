@@ -34,7 +34,7 @@ def _rows() -> list[Row]:
             attempt=verdict.attempt_id,
             said={"doubt": "unsure", "retraction": "undo"}.get(verdict.kind, verdict.klass),
             standing=verdict.pk in standing,
-            known=verdict.gold,
+            known=verdict.on_known_case,
         )
         for verdict in Verdict.objects.exclude(mode="practice")
     ]

@@ -41,7 +41,7 @@ class Stock:
             for _ in range(KNOWN):
                 line = self.take(defaced=True)
                 _bring(line.attempt_id, folders[0], model, FACE)
-                actions.make_gold(actor=None, attempt_id=line.attempt_id, truth="face")
+                actions.declare_known_case(actor=None, attempt_id=line.attempt_id, truth="face")
 
     def take(self, *, defaced: bool):
         """Write one more scan and take it in; what was told is kept."""

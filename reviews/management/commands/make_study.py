@@ -81,10 +81,10 @@ class Command(BaseCommand):
         while mine.filter(status__in=UNMEASURED).exists() and time.monotonic() < limit:
             time.sleep(2)
         meant = {person.name.rsplit("/", 1)[-1]: CLASS_OF[person.fault] for person in people}
-        for attempt in mine.filter(gold__isnull=True).select_related("scan"):
+        for attempt in mine.filter(known_case__isnull=True).select_related("scan"):
             truth = meant.get(attempt.scan.name)
             if truth is not None and attempt.measurements.get("class") == truth:
-                actions.make_gold(
+                actions.declare_known_case(
                     actor=None,
                     attempt_id=attempt.pk,
                     truth=truth,

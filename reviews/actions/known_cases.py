@@ -8,7 +8,7 @@ from django.db.models import Max, Q
 from inference.triage import CLASSES
 from reviews.actions import clock
 from reviews.actions.core import Refused, get_attempt, record, require_manager, require_reviewer
-from reviews.models import Attempt, Dataset, Given, GoldItem, Mode, Verdict
+from reviews.models import Attempt, Dataset, Given, KnownCase, Mode, Verdict
 from reviews.models.decisions import random_handle
 from reviews.states import WORKING, Status
 
@@ -16,9 +16,9 @@ UNFIT = WORKING | {Status.ERROR, Status.VERIFY, Status.REFER}
 
 
 @transaction.atomic
-def make_gold(
+def declare_known_case(
     *, actor, attempt_id: int, truth: str, practice: bool = False, explanation: str = ""
-) -> GoldItem:
+) -> KnownCase:
     """Declare the true class of a decided attempt; it then serves as hidden check or as practice."""
     attempt = get_attempt(attempt_id)
     require_manager(actor, attempt.dataset_id)
@@ -26,21 +26,21 @@ def make_gold(
         raise Refused(f"'{truth}' is not a class.")
     if not practice and attempt.state in UNFIT:
         raise Refused("Only an attempt that is decided can serve as a known case.")
-    item, _ = GoldItem.objects.update_or_create(
+    item, _ = KnownCase.objects.update_or_create(
         attempt=attempt, defaults={"truth": truth, "practice": practice, "explanation": explanation}
     )
     noted = {"truth": truth, "practice": practice}
-    record(attempt, "gold_declared", actor=actor, before=None, after=noted)
+    record(attempt, "known_case_declared", actor=actor, before=None, after=noted)
     return item
 
 
 @transaction.atomic
-def drop_gold(*, actor, attempt_id: int) -> None:
+def drop_known_case(*, actor, attempt_id: int) -> None:
     """The attempt no longer serves as a known case."""
     attempt = get_attempt(attempt_id)
     require_manager(actor, attempt.dataset_id)
-    if GoldItem.objects.filter(attempt=attempt).delete()[0]:
-        record(attempt, "gold_dropped", actor=actor, before=None, after=None)
+    if KnownCase.objects.filter(attempt=attempt).delete()[0]:
+        record(attempt, "known_case_dropped", actor=actor, before=None, after=None)
 
 
 @transaction.atomic
@@ -49,8 +49,8 @@ def practice_batch(*, actor, dataset: Dataset, count: int, exclude: Collection[i
     require_reviewer(actor, dataset.pk)
     clock.hand_out_practice(actor=actor)
     mine = Q(verdicts__user_id=actor.pk, verdicts__mode=Mode.PRACTICE)
-    cases = Attempt.objects.filter(dataset=dataset, gold__practice=True).exclude(views_dir="")
-    ordered = cases.annotate(practised=Max("verdicts__pk", filter=mine)).select_related("scan", "gold")
+    cases = Attempt.objects.filter(dataset=dataset, known_case__practice=True).exclude(views_dir="")
+    ordered = cases.annotate(practised=Max("verdicts__pk", filter=mine)).select_related("scan", "known_case")
     found = sorted(ordered, key=lambda attempt: (attempt.practised or 0, attempt.pk * 7919 % 1009))[:count]
     found = [attempt for attempt in found if attempt.pk not in set(exclude)]
     for attempt in found:
@@ -71,7 +71,7 @@ def record_practice(*, actor, attempt_id: int, klass: str, nonce: str, active_ms
         return replay
     attempt = get_attempt(attempt_id)
     require_reviewer(actor, attempt.dataset_id)
-    item = GoldItem.objects.filter(attempt=attempt, practice=True).first()
+    item = KnownCase.objects.filter(attempt=attempt, practice=True).first()
     if item is None:
         raise Refused("This scan is not a practice case.")
     if klass not in CLASSES:
@@ -81,7 +81,7 @@ def record_practice(*, actor, attempt_id: int, klass: str, nonce: str, active_ms
         user=actor,
         klass=klass,
         mode=Mode.PRACTICE,
-        gold=True,
+        on_known_case=True,
         correct=klass == item.truth,
         status_before=attempt.status,
         active_ms=clock.spend_practising(actor=actor, active_ms=active_ms),

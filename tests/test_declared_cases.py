@@ -3,7 +3,7 @@
 import pytest
 
 from reviews import actions, reports
-from reviews.models import GoldItem, Lease, Mode, Verdict
+from reviews.models import KnownCase, Lease, Mode, Verdict
 from reviews.states import Status
 from tests.conftest import judge, now
 
@@ -15,12 +15,12 @@ def known(make, cast, dataset):
     """A decided failure that serves as a hidden check."""
     attempt = make()
     judge(cast.colleague, attempt, "face")
-    actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth="face")
+    actions.declare_known_case(actor=cast.manager, attempt_id=attempt.pk, truth="face")
     return attempt
 
 
 def share(cast, dataset, value):
-    return actions.configure_dataset(actor=cast.owner, dataset=dataset, gold_share=value)
+    return actions.configure_dataset(actor=cast.owner, dataset=dataset, known_share=value)
 
 
 def served(user, dataset, count=12):
@@ -45,7 +45,7 @@ def test_it_hides_among_the_others_once(known, make, cast, dataset):
     assert len(page) == 4
     judge(cast.reviewer, known, "pass", lease=False)
     verdict = Verdict.objects.get(user=cast.reviewer)
-    assert (verdict.gold, verdict.correct) == (True, False)
+    assert (verdict.on_known_case, verdict.correct) == (True, False)
     assert now(known).status == Status.FAILED
     assert known.scan.attempts.count() == 2
     actions.release_leases(actor=cast.reviewer)
@@ -75,26 +75,26 @@ def test_only_managers_declare_what_is_decided(make, cast):
     judge(cast.reviewer, decided)
     for person in (cast.reviewer, cast.stranger):
         with pytest.raises(actions.NotAllowed):
-            actions.make_gold(actor=person, attempt_id=decided.pk, truth="pass")
+            actions.declare_known_case(actor=person, attempt_id=decided.pk, truth="pass")
     with pytest.raises(actions.Refused, match="decided"):
-        actions.make_gold(actor=cast.manager, attempt_id=waiting.pk, truth="pass")
+        actions.declare_known_case(actor=cast.manager, attempt_id=waiting.pk, truth="pass")
     with pytest.raises(actions.Refused, match="not a class"):
-        actions.make_gold(actor=cast.manager, attempt_id=decided.pk, truth="fine")
-    actions.make_gold(actor=cast.manager, attempt_id=decided.pk, truth="pass")
-    actions.drop_gold(actor=cast.manager, attempt_id=decided.pk)
-    assert not GoldItem.objects.exists()
+        actions.declare_known_case(actor=cast.manager, attempt_id=decided.pk, truth="fine")
+    actions.declare_known_case(actor=cast.manager, attempt_id=decided.pk, truth="pass")
+    actions.drop_known_case(actor=cast.manager, attempt_id=decided.pk)
+    assert not KnownCase.objects.exists()
 
 
 @pytest.mark.parametrize(("truth", "hidden"), [("pass", 0), ("face", 1)])
 def test_only_failures_that_are_still_known_count_as_hidden(make, cast, dataset, truth, hidden):
     attempt = make()
     judge(cast.colleague, attempt, truth)
-    actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth=truth)
+    actions.declare_known_case(actor=cast.manager, attempt_id=attempt.pk, truth=truth)
     until = now(attempt).created_at
     Lease.objects.create(attempt=attempt, user=cast.reviewer, mode=Mode.VERIFY, until=until, known=True)
-    assert judge(cast.reviewer, attempt, truth, lease=False).gold
+    assert judge(cast.reviewer, attempt, truth, lease=False).on_known_case
     assert counted(cast.reviewer, dataset) == (hidden, hidden)
-    actions.drop_gold(actor=cast.manager, attempt_id=attempt.pk)
+    actions.drop_known_case(actor=cast.manager, attempt_id=attempt.pk)
     assert counted(cast.reviewer, dataset) == (0, 0)
 
 
@@ -110,10 +110,10 @@ def practise(user, attempt, klass, nonce):
 def test_practice_tells_and_changes_nothing(make, cast, dataset):
     one, two = make(), make(Status.REFER)
     for attempt, truth in ((one, "face"), (two, "brain")):
-        actions.make_gold(actor=cast.manager, attempt_id=attempt.pk, truth=truth, practice=True)
+        actions.declare_known_case(actor=cast.manager, attempt_id=attempt.pk, truth=truth, practice=True)
     page = actions.practice_batch(actor=cast.reviewer, dataset=dataset, count=5)
     assert set(page) == {one, two}
-    assert practise(cast.reviewer, page[0], page[0].gold.truth, "1").correct is True
+    assert practise(cast.reviewer, page[0], page[0].known_case.truth, "1").correct is True
     assert practise(cast.reviewer, page[1], "pass", "2").correct is False
     assert practise(cast.reviewer, page[1], "pass", "2").pk == Verdict.objects.latest("pk").pk
     assert [now(one).status, now(two).status] == [Status.VERIFY, Status.REFER]
@@ -132,7 +132,7 @@ def test_practice_is_for_reviewers_and_practice_cases(make, cast, dataset):
 
 def test_a_nonce_of_one_case_does_not_open_another(make, cast):
     one, two = make(), make()
-    actions.make_gold(actor=cast.manager, attempt_id=one.pk, truth="face", practice=True)
+    actions.declare_known_case(actor=cast.manager, attempt_id=one.pk, truth="face", practice=True)
     practise(cast.reviewer, one, "face", "1")
     with pytest.raises(actions.Refused, match="another verdict"):
         practise(cast.reviewer, two, "pass", "1")
