@@ -14,13 +14,14 @@ from scipy import ndimage as ndi
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from inference.classes import plausible_brain
 from inference.deface.template import STEP, template_brain, template_head
 from inference.files import DAMAGED
-from inference.projections.frame import VOXEL_MM, resample
+from inference.projections.frame import VOXEL_MM, head_mask, resample
+from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
 from inference.volumes import Volume
 
 ANATOMY_VERSION = "1"  # raised whenever the same head would give another brain or other landmarks
-PLAUSIBLE_ML = (600.0, 2300.0)
 WORST_FIT_MM = 3.0  # heads of adults and children, whole and cut, came to 1.7 to 2.6; noise to 3.3 and more
 POINTS = 1500
 CLIP_MM = 25.0
@@ -101,7 +102,7 @@ def brain_mask(volume: Volume):
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             raise AnatomyError(f"no brain was found ({error})") from error
     ml = float(mask.sum() * np.prod(volume.zooms) / 1000)
-    if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
+    if not plausible_brain(ml):
         raise AnatomyError(f"no whole brain was found ({ml:.0f} ml)")
     return mask
 
@@ -123,8 +124,6 @@ def _network():
 @lru_cache(maxsize=1)
 def template():
     """The average head: `points` (N, 3) mm on the surface of its brain, `landmarks` in mm, one origin."""
-    from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
-
     zooms = np.linalg.norm(template_head()[1][:3, :3], axis=0)
     brain = resample(template_brain(), tuple(map(float, zooms))) > 0.5
     surface = np.argwhere(brain & ~ndi.binary_erosion(brain))
@@ -168,8 +167,6 @@ def fit_brain(brain):
 
 def on_the_skin(volume, places):
     """The landmarks, nose and mouth moved onto the skin of this head: the tip is what reaches furthest forward."""
-    from inference.projections.frame import head_mask
-
     head = head_mask(resample(volume.data, tuple(map(float, volume.zooms))))[0]
     front = np.where(head.any(axis=1), head.shape[1] - 1 - head[:, ::-1].argmax(axis=1), -1)  # (x, z) cells
     moved = dict(places)

@@ -15,7 +15,13 @@ FACE_REGIONS = ("eyes", "nose", "mouth")
 EAR_REGIONS = ("left_ear", "right_ear")
 WORDS = {"left_ear": "left ear", "right_ear": "right ear"}
 BRAIN_CLEAR_ML, BRAIN_LIMIT_ML, BRAIN_SURE_ML = 0.5, 1.0, 2.0
+WHOLE_BRAIN_ML = (600.0, 2300.0)  # a mask of another size is not the brain of a person
 KEPT_CLEAR, KEPT_LIMIT, KEPT_SURE = 0.35, 0.50, 0.65
+
+
+def plausible_brain(ml: float) -> bool:
+    """Whether what was found in a head can be a whole brain, by its size."""
+    return WHOLE_BRAIN_ML[0] <= ml <= WHOLE_BRAIN_ML[1]
 
 
 def side_of(value: float, clear: float, sure: float) -> bool | None:

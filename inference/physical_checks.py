@@ -1,6 +1,6 @@
 """Physical checks on a pair (original, defaced): brain removed, face surface kept, geometry unchanged.
 
-Regions, surface and limits are those the classifier is trained with (`inference.training.simulate.deformed_head`,
+Regions, surface and limits are those the classifier is trained with (`inference.regions`,
 `inference.classes`), so that a measured class and a trained class mean the same.
 """
 
@@ -15,9 +15,8 @@ from inference.anatomy import Anatomy, AnatomyError, find_anatomy, stored_anatom
 from inference.classes import EAR_REGIONS, still_there
 from inference.files import plain
 from inference.projections.frame import VOXEL_MM, head_mask, resample
-from inference.regions import BRAIN_AT, GRID, LANDMARKS, REGIONS
+from inference.regions import BRAIN_AT, GRID, LANDMARKS, REGIONS, surface_regions
 from inference.removal import changed, same_grid
-from inference.training.simulate.deformed_head import Instance
 from inference.volumes import Volume
 
 BRAIN_MARGIN_MM = 1.0
@@ -128,24 +127,14 @@ def surface_kept(original, removed, tissue, head, anatomy):
     offset = np.round(cells.mean(axis=0) - BRAIN_AT).astype(int)  # of the training grid in the 3 mm grid
     points = np.array([anatomy.landmarks[name] for name in LANDMARKS]) / VOXEL_MM - 0.5
     in_view = _place(np.ones(head.shape, bool), offset)
-    instance = Instance("", "", "", None, _place(head, offset).astype(np.float32),
-                        _place(anatomy_cells(cells, head.shape), offset).astype(np.float32), in_view,
-                        points - offset, np.eye(4))  # fmt: skip
-    instance.__dict__["head_mask"] = _place(head, offset)
+    regions = surface_regions(_place(head, offset), in_view, points - offset)
     gone = np.clip(_place(share, offset), 0, 1)
     kept = {}
     for name in REGIONS:
-        seen = instance.regions[name] & in_view
+        seen = regions[name]
         visible = _landmarks_in_view(name, points, head.shape)
         kept[name] = float((1 - gone[seen]).mean()) if visible and seen.sum() >= LEAST_CELLS else None
     return kept
-
-
-def anatomy_cells(cells, shape):
-    """Bool array of the 3 mm grid from the indices of its true cells."""
-    out = np.zeros(shape, bool)
-    out[tuple(cells.T)] = True
-    return out
 
 
 def _landmarks_in_view(name, points, shape):

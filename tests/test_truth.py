@@ -43,3 +43,8 @@ def test_ears_that_remain_decide_also_beside_eyes_alone():
 
 def test_every_pair_of_answers_has_its_own_class():
     assert [classes.class_name(f, b) for b in (False, True) for f in (False, True)] == list(classes.CLASSES)
+
+
+def test_one_check_says_whether_a_mask_can_be_a_brain():
+    sizes = (0, 599, 600, 2250, 2300, 2301)
+    assert [classes.plausible_brain(ml) for ml in sizes] == [False, False, True, True, True, False]

@@ -14,6 +14,7 @@ import numpy as np
 import quickshear
 from scipy.ndimage import affine_transform, distance_transform_edt
 
+from inference.classes import plausible_brain
 from inference.deface import register
 from inference.deface.plans import Plan
 from inference.deface.template import removal, template_brain, template_head
@@ -21,7 +22,6 @@ from inference.volumes import Volume
 
 log = logging.getLogger(__name__)
 GUARD = Path(__file__).with_name("guard.py")
-BRAIN_ML = (600.0, 2200.0)  # outside this the brain found in a head is not believed
 
 
 class EngineError(Exception):
@@ -211,7 +211,7 @@ def _deepbet(work):
     except (EngineError, OSError) as error:
         return None, f"no brain mask: {error}"
     ml = brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000
-    if not BRAIN_ML[0] <= ml <= BRAIN_ML[1]:
+    if not plausible_brain(ml):
         return None, f"a brain of {ml:.0f} ml is not believed"
     stored = work.volume.stored
     back = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.io_orientation(stored.affine))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.projections.frame import VOXEL_MM, BoolArray, FloatArray
 from inference.regions import GRID, REGIONS
-from inference.training.simulate.deformed_head import Instance
+from inference.training.simulate.deformed_head import DeformedHead
 from inference.training.simulate.intensities import average_head
 from inference.training.simulate.masks import template_distance
 
@@ -42,7 +42,7 @@ class Scene:
     vertex: int
 
     @classmethod
-    def of(cls, instance: Instance) -> Scene:
+    def of(cls, instance: DeformedHead) -> Scene:
         """With everything that costs time on a processor done."""
         labels = instance.fractions is not None
         tissue = instance.fractions * 8 if labels else instance.image * (8 * 255)  # type: ignore[operator]

@@ -11,14 +11,14 @@ from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
 
 from inference.projections.frame import VOXEL_MM, BoolArray, FloatArray
-from inference.regions import BRAIN_AT, GRID, LANDMARKS, foremost
+from inference.regions import BRAIN_AT, GRID, surface_of, surface_regions
 from inference.training.simulate.heads import GROUPS, Head
 from inference.training.simulate.proportions import change_proportions
 
 
 @dataclass
-class Instance:
-    """One head in the 3 mm instance grid, axes right, front, up.
+class DeformedHead:
+    """One head in the 3 mm grid of `inference.regions`, axes right, front, up.
 
     fractions: (16, *GRID) share of each tissue group in a cell, or image: (*GRID) intensity 0-1.
     brain: (*GRID) share of the cell that is brain (eroded by 1 mm). in_view: inside the source's field of view.
@@ -83,43 +83,12 @@ class Instance:
     @cached_property
     def surface(self) -> BoolArray:
         """The outermost cells of the head."""
-        inner = ndi.binary_erosion(np.pad(self.head_mask, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
-        return np.asarray(self.head_mask & ~inner & self.in_view)
+        return surface_of(self.head_mask, self.in_view)
 
     @cached_property
     def regions(self) -> dict[str, BoolArray]:
         """Surface cells of each recognisable region."""
-        x, y, z = (axis * VOXEL_MM for axis in np.indices(GRID, dtype=np.float32))
-        mm = dict(zip(LANDMARKS, self.landmarks * VOXEL_MM, strict=True))
-        out: dict[str, BoolArray] = {}
-        # Lower lids lie further back than the brow, in some heads behind the middle of the eye.
-        eyes = np.zeros(GRID, bool)
-        for side in ("right_eye", "left_eye"):
-            ex, ey, ez = mm[side]
-            eyes |= (np.abs(x - ex) < 19) & (np.abs(z - ez) < 14) & (y > ey - 9) & (y < ey + 40)
-        nx, ny, nz = mm["nose"]
-        mx, my, mz = mm["mouth"]
-        out["eyes"] = foremost(eyes & self.surface)  # the walls of an orbit do not count
-        out["nose"] = (
-            (np.abs(x - nx) < 19)
-            & (z > nz - 13)
-            & (z < nz + 27)
-            & (y > ny - 30)
-            & self.surface
-            & ~out["eyes"]
-        )
-        out["mouth"] = (
-            (np.abs(x - mx) < 28)
-            & (z > mz - 18)
-            & (z < mz + 15)
-            & (y > my - 24)
-            & self.surface
-            & ~out["nose"]
-        )
-        for side in ("left_ear", "right_ear"):
-            ex, ey, ez = mm[side]
-            out[side] = ((np.abs(x - ex) < 18) & (np.abs(y - ey) < 24) & (np.abs(z - ez) < 36)) & self.surface
-        return out
+        return surface_regions(self.head_mask, self.in_view, self.landmarks)
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], knots: int) -> FloatArray:
@@ -193,7 +162,7 @@ def make_instance(
     plain: bool = False,
     proportions: bool = False,
     device: str = "cpu",
-) -> Instance:
+) -> DeformedHead:
     """Deform a source head into the instance grid; `plain` leaves it as it is, only placed.
 
     proportions: give it a face of other proportions as well (`simulate.proportions`). device: where it is sampled.
@@ -224,7 +193,7 @@ def make_instance(
     grid = np.indices(GRID).reshape(3, -1)[:, pick]
     to_head, *_ = np.linalg.lstsq(np.vstack([grid, np.ones(4000)]).T, at[:, pick].T, rcond=None)
     to_template = head.to_template @ np.vstack([to_head.T, [0, 0, 0, 1]])
-    return Instance(
+    return DeformedHead(
         head=head.name, person=head.person, modality=head.modality,
         fractions=(tissue / 8).reshape(-1, *GRID) if head.labels else None,
         image=None if head.labels else (tissue / (8 * 255)).reshape(GRID),

@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 
 from inference.projections.frame import VOXEL_MM, FloatArray, box_matrix
 from inference.regions import GRID
-from inference.training.simulate.deformed_head import Instance, smooth_field
+from inference.training.simulate.deformed_head import DeformedHead, smooth_field
 from inference.training.simulate.heads import GROUPS, template_path
 from inference.training.simulate.mixtures import USUAL, Mix, draw
 
@@ -68,7 +68,9 @@ def tone_curve(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     return x.astype(np.float32)
 
 
-def paint(instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]) -> tuple[str, FloatArray]:
+def paint(
+    instance: DeformedHead, rng: np.random.Generator, allowed: tuple[str, ...]
+) -> tuple[str, FloatArray]:
     """(contrast, (*GRID) image without noise); the head is about 1, air 0."""
     if instance.fractions is None:
         assert instance.image is not None
@@ -119,7 +121,7 @@ def average_head() -> FloatArray:
     return np.asarray(small / np.median(small[small > small.mean()]), np.float32)
 
 
-def reface(instance: Instance, rng: np.random.Generator, gain: tuple[float, float]) -> FloatArray:
+def reface(instance: DeformedHead, rng: np.random.Generator, gain: tuple[float, float]) -> FloatArray:
     """(*GRID) the average face, laid on by a registration that is a little off, in a contrast of its own."""
     matrix = np.diag([0.5, 0.5, 0.5, 1.0]) @ instance.to_template
     offset = matrix[:3, 3] + rng.normal(0, 1.5, 3)
@@ -128,7 +130,7 @@ def reface(instance: Instance, rng: np.random.Generator, gain: tuple[float, floa
 
 
 def fill_removed(
-    image: FloatArray, share: FloatArray, instance: Instance, rng: np.random.Generator, mix: Mix = USUAL
+    image: FloatArray, share: FloatArray, instance: DeformedHead, rng: np.random.Generator, mix: Mix = USUAL
 ) -> tuple[str, FloatArray]:
     """(fill, image) with what a tool puts in the place of what it removes; some fill the head only, not the air."""
     kind = draw(mix.fills, rng)

@@ -18,11 +18,11 @@ from scipy.spatial.transform import Rotation
 
 from inference.projections.frame import VOXEL_MM, FloatArray
 from inference.regions import GRID, TEMPLATE_LANDMARKS
-from inference.training.simulate.deformed_head import Instance
+from inference.training.simulate.deformed_head import DeformedHead
 from inference.training.simulate.heads import template_path
 from inference.training.simulate.mixtures import USUAL, Mix, draw
 
-Family = Callable[[Instance, np.random.Generator], FloatArray]
+Family = Callable[[DeformedHead, np.random.Generator], FloatArray]
 TEMPLATE_STEP = 3
 
 
@@ -95,7 +95,7 @@ def template_choices(rng: np.random.Generator) -> tuple[str, NDArray[np.float64]
     return kind, moved(rng), float(rng.normal(3, 11))
 
 
-def template_mask(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def template_mask(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """pydeface, fsl_deface, spm_deface and niimath: a mask of the average head laid on by a registration."""
     kind, off, wider = template_choices(rng)
     matrix = instance.to_template @ off
@@ -118,7 +118,7 @@ def plane_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], float]
     return np.array([np.sin(roll), np.cos(angle), -np.sin(angle)]), float(rng.normal(4, 12))
 
 
-def plane(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def plane(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """quickshear: everything in front of and below a plane that just clears the brain."""
     x, y, z = axes_mm()
     normal, clear = plane_choices(rng)
@@ -136,7 +136,7 @@ def margin_choices(rng: np.random.Generator) -> tuple[float, float, NDArray[np.f
     return behind, above, off, float(around)
 
 
-def brain_margin(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def brain_margin(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """mri_deface and 'brain plus margin': all in the front lower part that is not near the brain."""
     x, y, z = axes_mm()
     eyes, nose = instance.landmarks[:2].mean(axis=0) * VOXEL_MM, instance.landmarks[2] * VOXEL_MM
@@ -155,7 +155,7 @@ def box_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], float, f
     return turn, rng.normal(-12, 18), rng.normal(10, 14), rng.uniform(-10, 70), rng.uniform(45, 110)
 
 
-def box(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def box(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """A box in front of the face, as early data sharing used."""
     x, y, z = axes_mm()
     turn, back, top, below, wide = box_choices(rng)
@@ -175,7 +175,7 @@ def shell_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArra
     return off, radii, rng.uniform(4, 22) if rng.random() < 0.8 else rng.uniform(22, 45)
 
 
-def shell(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def shell(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """mideface: the outer layer of the face, some millimetres deep."""
     x, y, z = axes_mm()
     off, radii, depth = shell_choices(rng)
@@ -195,7 +195,7 @@ def sphere_choices(
     return off, sizes, rng.random(6) < [0.9, 0.9, 0.9, 0.9, 0.5, 0.5]
 
 
-def spheres(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def spheres(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """Balls around the features, each of its own size; some forgotten."""
     x, y, z = axes_mm()
     distance = np.full(GRID, -99, np.float32)
@@ -207,7 +207,7 @@ def spheres(instance: Instance, rng: np.random.Generator) -> FloatArray:
     return soft(distance)
 
 
-def nothing(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def nothing(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """No defacing at all."""
     return np.zeros(GRID, np.float32)
 
@@ -217,7 +217,7 @@ def half_choices(rng: np.random.Generator) -> tuple[int, int, float]:
     return int(rng.choice(3, p=[0.5, 0.0, 0.5])), int(rng.choice([-1, 1])), rng.normal(0, 12)
 
 
-def half(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def half(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """A good mask that stops at a plane: one side, the upper or the lower part stays."""
     x, y, z = axes_mm()
     face = instance.landmarks[:4].mean(axis=0) * VOXEL_MM
@@ -232,7 +232,7 @@ def left_out(rng: np.random.Generator) -> list[tuple[int, float]]:
     return [(int(index), rng.uniform(18, 34)) for index in chosen]
 
 
-def leave_feature(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def leave_feature(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """A good mask with a hole where a feature is."""
     x, y, z = axes_mm()
     out = any_good(instance, rng)
@@ -248,7 +248,7 @@ def bite_radii(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(rng.uniform(6, 30) * np.exp(rng.normal(0, 0.25, 3)))
 
 
-def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def bitten(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """A mask, mostly good, that also bites into the brain somewhere."""
     x, y, z = axes_mm()
     out = any_good(instance, rng) if rng.random() < 0.8 else np.zeros(GRID, np.float32)
@@ -267,7 +267,7 @@ def bitten(instance: Instance, rng: np.random.Generator) -> FloatArray:
     return np.maximum(out, soft((ball * radii.mean()).astype(np.float32)))
 
 
-def any_good(instance: Instance, rng: np.random.Generator) -> FloatArray:
+def any_good(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """One of the tool families, whatever comes."""
     return FAMILIES[str(rng.choice(TOOLS))](instance, rng)
 
@@ -279,7 +279,7 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
-def random_mask(instance: Instance, rng: np.random.Generator, mix: Mix = USUAL) -> tuple[str, FloatArray]:
+def random_mask(instance: DeformedHead, rng: np.random.Generator, mix: Mix = USUAL) -> tuple[str, FloatArray]:
     """(family, share removed) of one simulated defacing."""
     family = draw(mix.masks, rng)
     return family, FAMILIES[family](instance, rng)

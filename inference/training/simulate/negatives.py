@@ -8,18 +8,18 @@ from scipy import ndimage as ndi
 from inference.projections.frame import VOXEL_MM, FloatArray, head_frame
 from inference.projections.network_input import NetworkInput, network_input
 from inference.regions import GRID
-from inference.training.simulate.deformed_head import Instance, smooth_field
+from inference.training.simulate.deformed_head import DeformedHead, smooth_field
 from inference.training.simulate.intensities import acquire, paint
 
 KINDS = ("stripped", "phantom", "body", "animal", "noise", "turned")
 
 
-def stripped(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def stripped(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """A brain alone, with a little of what surrounds it."""
     return np.where(instance.brain_mm < rng.uniform(-1, 5), image, 0)
 
 
-def phantom(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def phantom(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """A sphere or cylinder of fluid with rods, a grid or nothing in it."""
     x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
     centre = np.array(GRID) / 2 + rng.normal(0, 4, 3)
@@ -37,7 +37,7 @@ def phantom(instance: Instance, rng: np.random.Generator, image: FloatArray) -> 
     return np.asarray(out, np.float32)
 
 
-def body(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def body(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """A trunk or a limb: a long oval that fills the field of view from top to bottom, with organs and bones."""
     x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
     wide, deep = rng.uniform(12, 40), rng.uniform(10, 36)
@@ -51,7 +51,7 @@ def body(instance: Instance, rng: np.random.Generator, image: FloatArray) -> Flo
     return np.asarray(np.maximum(out, 0), np.float32)
 
 
-def animal(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def animal(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """A head of another size and build: shrunk to a third or two thirds, one axis drawn out."""
     zoom = rng.uniform(0.2, 0.62) * np.exp(rng.normal(0, 0.25, 3))
     centre = np.array(GRID) / 2
@@ -61,7 +61,7 @@ def animal(instance: Instance, rng: np.random.Generator, image: FloatArray) -> F
     )
 
 
-def noise(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def noise(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """Nothing but noise, smooth or rough, or a gradient."""
     out = np.abs(smooth_field(rng, GRID, int(rng.integers(3, 40)))) + rng.uniform(0, 1) * rng.random(
         GRID, dtype=np.float32
@@ -69,7 +69,7 @@ def noise(instance: Instance, rng: np.random.Generator, image: FloatArray) -> Fl
     return np.asarray(out * (rng.random() < 0.7) + rng.random(GRID, dtype=np.float32) * 0.5, np.float32)
 
 
-def turned(instance: Instance, rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def turned(instance: DeformedHead, rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """A head whose axes the header names wrongly."""
     kind = rng.integers(4)
     if kind == 0:
@@ -91,7 +91,7 @@ def draw_kind(rng: np.random.Generator) -> str:
 
 
 def odd_sample(
-    instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...]
+    instance: DeformedHead, rng: np.random.Generator, allowed: tuple[str, ...]
 ) -> tuple[str, NetworkInput]:
     """(kind, projections) of one thing that is not a head as it should be."""
     kind = draw_kind(rng)

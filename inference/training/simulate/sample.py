@@ -21,7 +21,7 @@ from inference.projections.network_input import (
     seen_from,
 )
 from inference.regions import GRID, REGIONS
-from inference.training.simulate.deformed_head import Instance
+from inference.training.simulate.deformed_head import DeformedHead
 from inference.training.simulate.intensities import acquire, fill_removed, paint, thick_slices
 from inference.training.simulate.masks import nothing, random_mask
 from inference.training.simulate.mixtures import USUAL, Mix
@@ -81,7 +81,7 @@ def least_in_sight(cells: int) -> float:
     return max(20.0, 0.4 * cells)
 
 
-def regions_kept(instance: Instance, gone: FloatArray, view: BoolArray) -> NDArray[np.float32]:
+def regions_kept(instance: DeformedHead, gone: FloatArray, view: BoolArray) -> NDArray[np.float32]:
     """(5,) share of each region's surface that is still there; NaN where most of it is out of view."""
     out = np.full(len(REGIONS), np.nan, np.float32)
     for index, name in enumerate(REGIONS):
@@ -119,7 +119,7 @@ def block_sums(cells: FloatArray) -> FloatArray:
 
 
 def blocks_of(
-    instance: Instance, share: FloatArray, seen: BoolArray, start: tuple[int, int, int]
+    instance: DeformedHead, share: FloatArray, seen: BoolArray, start: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
     """(10, 16, 20, 20) bytes, the shares of PARTS; `start` is the frame's corner in the instance grid."""
 
@@ -136,7 +136,7 @@ def blocks_of(
 
 
 def simulate(
-    instance: Instance, rng: np.random.Generator, allowed: tuple[str, ...], mix: Mix = USUAL
+    instance: DeformedHead, rng: np.random.Generator, allowed: tuple[str, ...], mix: Mix = USUAL
 ) -> Sample:
     """Paint the head, remove a face, measure, and project; everything from `rng`."""
     contrast, image = paint(instance, rng, allowed)
