@@ -109,9 +109,9 @@ def test_deface_refuses_what_it_must(head, tmp_path):
 
 
 def test_deface_really(tmp_path):
-    from inference.training.simulate.heads import template_path
+    from inference.deface.template import HEAD
 
-    source, target = template_path(), tmp_path / "out.nii.gz"
+    source, target = HEAD, tmp_path / "out.nii.gz"
     source_bytes = source.read_bytes()
     (line,), code = run("deface", source, target, "--engine", "niimath", "--plan", "standard")
     assert (code, line["engine"], line["plan"]) == (0, "niimath", "standard")

@@ -22,6 +22,8 @@ from scipy import ndimage as ndi
 from inference import classes, deface
 from inference.classifier import Classifier
 from inference.deface import register as registration
+from inference.deface.template import FACE_MASK
+from inference.deface.template import HEAD as TEMPLATE
 from inference.projections.frame import VOXEL_MM
 from inference.projections.network_input import network_inputs
 from inference.regions import BRAIN_AT, GRID, by_region
@@ -30,7 +32,7 @@ from inference.training import shards
 from inference.training.evaluate import HEAD, by, choose_policy, confusion, row
 from inference.training.evaluation_cases import Case
 from inference.training.simulate.deformed_head import make_instance, smooth_field
-from inference.training.simulate.heads import Head, template_path
+from inference.training.simulate.heads import Head
 from inference.training.simulate.intensities import _TYPICAL
 from inference.training.simulate.sample import regions_kept
 from inference.triage import ThresholdPolicy
@@ -96,9 +98,9 @@ def sources(heads, folder, people):
 @lru_cache(maxsize=4)
 def shell(raised_mm, folder):
     """Files of an artificial face for niimath: the average head where its mask removes, nothing in the air there."""
-    template = nib.load(template_path())
+    template = nib.load(TEMPLATE)
     data = np.asarray(template.dataobj, np.float32)
-    kept = np.asarray(nib.load(template_path("facemask.nii.gz")).dataobj) >= 0.5
+    kept = np.asarray(nib.load(FACE_MASK).dataobj) >= 0.5
     face = np.where(kept, 0, np.where(data > 0.15 * np.percentile(data, 99), data, -1)).astype(np.float32)
     axis = int(np.abs(template.affine[2, :3]).argmax())
     face = np.roll(face, round(raised_mm / template.affine[2, axis]), axis)
@@ -115,12 +117,12 @@ def run(engine, head, source, target, network):
     elif engine == "deepdefacer":
         deepdefacer.deface(source, target, network)
     elif engine == "niimath -deface":
-        masks = [str(template_path()), str(template_path("facemask.nii.gz"))]
+        masks = [str(TEMPLATE), str(FACE_MASK)]
         subprocess.run(
             [niimath.bin, str(source), "-deface", *masks, str(target)], check=True, capture_output=True
         )
     elif engine in REFACES:
-        parts = [str(template_path()), *shell(REFACES[engine], source.parent)]
+        parts = [str(TEMPLATE), *shell(REFACES[engine], source.parent)]
         subprocess.run(
             [niimath.bin, str(source), "-reface", *parts, str(target)], check=True, capture_output=True
         )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.deface.masks import in_template_cells
 from inference.projections.frame import VOXEL_MM
 from inference.regions import GRID
 from inference.training.gpu.on_device import OnDevice, affine, dilated, on_device
@@ -49,8 +50,8 @@ class Masks:
     def template(self) -> Tensor:
         """See `masks.template_mask`."""
         kind, off, wider = masks.template_choices(self.rng)
-        matrix = np.diag([1 / masks.TEMPLATE_STEP] * 3 + [1.0]) @ self.scene.to_template @ off
-        distance = affine(on_device(kind, self.scene.device), matrix[:3, :3], matrix[:3, 3] + 30, "border")
+        matrix, offset = in_template_cells(self.scene.to_template @ off)
+        distance = affine(on_device(kind, self.scene.device), matrix, offset, "border")
         return soft(distance + wider)
 
     def plane(self) -> Tensor:

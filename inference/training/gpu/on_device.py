@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from torch import Tensor
 
+from inference.deface.masks import template_distance
 from inference.projections.frame import VOXEL_MM, BoolArray, FloatArray
 from inference.regions import GRID, REGIONS
 from inference.training.simulate.deformed_head import DeformedHead
 from inference.training.simulate.intensities import average_head
-from inference.training.simulate.masks import template_distance
 
 
 @dataclass

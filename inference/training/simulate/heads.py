@@ -14,7 +14,6 @@ import sys
 import tempfile
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from inference.deface.template import HEAD
 from inference.files import save_arrays
 from inference.projections.frame import resample
 from inference.regions import TEMPLATE_LANDMARKS
@@ -101,11 +101,6 @@ class Head:
         return np.array(ndi.center_of_mass(self.brain) if self.brain.any() else np.array(self.data.shape) / 2)
 
 
-def template_path(name: str = "mean_reg2mean.nii.gz") -> Path:
-    """A file of pydeface's data folder."""
-    return Path(str(resources.files("pydeface") / "data" / name))
-
-
 def group_table() -> NDArray[np.uint8]:
     """(1024,) from label to tissue group; unknown brain labels count as grey, unknown others as soft tissue."""
     table = np.full(1024, GROUPS.index("soft"), np.uint8)
@@ -153,7 +148,7 @@ def _t1_like(groups: NDArray[np.uint8]) -> NDArray[np.int16]:
 def register(image: Path, folder: Path) -> NDArray[np.float64]:
     """(4, 4) from the image's world mm to the template's world mm, by niimath's affine registration."""
     matrix = folder / "affine.json"
-    command = [str(Path(sys.executable).with_name("niimath")), str(template_path()), "-allineate", str(image)]
+    command = [str(Path(sys.executable).with_name("niimath")), str(HEAD), "-allineate", str(image)]
     command += ["-savemat", str(matrix), str(folder / "moved.nii.gz")]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return np.asarray(json.loads(matrix.read_text())["fixed_to_moving"], float)
@@ -199,7 +194,7 @@ def prepare(path: Path, row: dict[str, str]) -> Head:
             mask = _brain_of_image(image)
             brain = _one_mm(nib.Nifti1Image(mask.astype(np.float32), image.affine), False)[0] > 0.5
         world = register(source, folder)
-    template = nib.as_closest_canonical(nib.load(template_path())).affine
+    template = nib.as_closest_canonical(nib.load(HEAD)).affine
     to_template = np.linalg.inv(template) @ world @ to_world
     back = np.linalg.inv(to_template)
     points = TEMPLATE_LANDMARKS @ back[:3, :3].T + back[:3, 3]

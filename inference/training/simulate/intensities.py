@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from inference.deface.template import HEAD
 from inference.projections.frame import VOXEL_MM, FloatArray, box_matrix
 from inference.regions import GRID
 from inference.training.simulate.deformed_head import DeformedHead, smooth_field
-from inference.training.simulate.heads import GROUPS, template_path
+from inference.training.simulate.heads import GROUPS
 from inference.training.simulate.mixtures import USUAL, Mix, draw
 
 # Typical intensities by contrast, in the order of GROUPS.
@@ -116,7 +117,7 @@ def thick_slices(image: FloatArray, rng: np.random.Generator) -> FloatArray:
 @lru_cache(maxsize=1)
 def average_head() -> FloatArray:
     """The average head that pydeface ships, every second voxel of its canonical array, tissue about 1."""
-    image = nib.as_closest_canonical(nib.load(template_path())).get_fdata(dtype=np.float32)
+    image = nib.as_closest_canonical(nib.load(HEAD)).get_fdata(dtype=np.float32)
     small = ndi.uniform_filter(image, 2)[::2, ::2, ::2]
     return np.asarray(small / np.median(small[small > small.mean()]), np.float32)
 

@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw
 from scipy import ndimage as ndi
 
 from inference import classes
-from inference.deface.template import STEP, template_brain
+from inference.deface.template import HEAD, STEP, template_brain
 from inference.projections import render_views
 from inference.projections.frame import VOXEL_MM
 from inference.regions import BRAIN_AT, GRID, REGIONS, TEMPLATE_LANDMARKS
 from inference.training.simulate.deformed_head import make_instance
-from inference.training.simulate.heads import Head, template_path
+from inference.training.simulate.heads import Head
 from inference.training.simulate.sample import regions_kept
 from inference.volumes import Volume, read_volume
 
@@ -77,7 +77,7 @@ def cases(volume: Volume) -> list[tuple[str, str, NDArray[np.bool_]]]:
 
 def main() -> None:
     """Draw the sheet."""
-    volume = read_volume(template_path())
+    volume = read_volume(HEAD)
     tiles = []
     for caption, view, gone in cases(volume):
         data = np.where(gone, volume.data.min(), volume.data)

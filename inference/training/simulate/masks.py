@@ -8,52 +8,26 @@ is shifted, turned, scaled, mirrored, too large, too small, or lets one feature 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
 
+from inference.deface import masks
+from inference.deface.masks import soft
 from inference.projections.frame import VOXEL_MM, FloatArray
-from inference.regions import GRID, TEMPLATE_LANDMARKS
+from inference.regions import GRID
 from inference.training.simulate.deformed_head import DeformedHead
-from inference.training.simulate.heads import template_path
 from inference.training.simulate.mixtures import USUAL, Mix, draw
 
 Family = Callable[[DeformedHead, np.random.Generator], FloatArray]
-TEMPLATE_STEP = 3
-
-
-def soft(distance_mm: FloatArray) -> FloatArray:
-    """Signed distance (positive is removed) -> share of the cell removed."""
-    return np.clip(0.5 + distance_mm / VOXEL_MM, 0, 1).astype(np.float32)
 
 
 def axes_mm() -> tuple[FloatArray, FloatArray, FloatArray]:
     """Open (x, y, z) coordinate arrays of the instance grid in mm."""
     x, y, z = np.ogrid[: GRID[0], : GRID[1], : GRID[2]]
     return tuple(a.astype(np.float32) * VOXEL_MM for a in (x, y, z))  # type: ignore[return-value]
-
-
-@lru_cache(maxsize=4)
-def template_distance(kind: str) -> FloatArray:
-    """Signed distance in mm to a template mask's border (positive is removed), every third voxel."""
-    mask = np.asanyarray(nib.as_closest_canonical(nib.load(template_path("facemask.nii.gz"))).dataobj) < 0.5
-    small = mask[::TEMPLATE_STEP, ::TEMPLATE_STEP, ::TEMPLATE_STEP]
-    padded = np.pad(small, 30, mode="edge")  # a mask ends at the template's edge, its distance does not
-    step = float(TEMPLATE_STEP)
-    distance = (ndi.distance_transform_edt(padded) - ndi.distance_transform_edt(~padded)) * step
-    if kind == "ears":
-        x, y, z = np.indices(padded.shape, dtype=np.float32)
-        for ear in TEMPLATE_LANDMARKS[4:]:
-            centre = ear / step + 30
-            side = np.sign(ear[0] - 88)
-            lateral = side * (x - centre[0]) * step + 14
-            box = np.minimum(28 - np.abs(y - centre[1]) * step, 40 - np.abs(z - centre[2]) * step)
-            distance = np.maximum(distance, np.minimum(lateral, box))
-    return np.asarray(distance, np.float32)
 
 
 def perturbation(rng: np.random.Generator, severity: float) -> NDArray[np.float64]:
@@ -98,17 +72,7 @@ def template_choices(rng: np.random.Generator) -> tuple[str, NDArray[np.float64]
 def template_mask(instance: DeformedHead, rng: np.random.Generator) -> FloatArray:
     """pydeface, fsl_deface, spm_deface and niimath: a mask of the average head laid on by a registration."""
     kind, off, wider = template_choices(rng)
-    matrix = instance.to_template @ off
-    matrix = np.diag([1 / TEMPLATE_STEP] * 3 + [1.0]) @ matrix
-    distance = ndi.affine_transform(
-        template_distance(kind),
-        matrix[:3, :3],
-        matrix[:3, 3] + 30,
-        output_shape=GRID,
-        order=1,
-        mode="nearest",
-    )
-    return soft(distance + wider)
+    return masks.template_mask(kind, instance.to_template @ off, wider)
 
 
 def plane_choices(rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
