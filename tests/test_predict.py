@@ -29,7 +29,10 @@ CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
 
 def facts(**changes):
     base = Facts(
-        config=dataclasses.asdict(SMALL), calibration=CALIBRATION, valid_below=-50.0, created="2026-01-01"
+        config=dataclasses.dataclasses.asdict(SMALL),
+        calibration=CALIBRATION,
+        valid_below=-50.0,
+        created="2026-01-01",
     )
     return dataclasses.replace(base, **changes)
 
@@ -69,7 +72,7 @@ def tensors(inputs):
     )
 
 
-@pytest.mark.parametrize("larger", [{}, {"fine": True, "extra": 1}])
+@pytest.mark.parametrize("larger", [{}, {"fine": True}])
 def test_the_exported_graph_says_what_the_trained_network_says(larger, inputs, tmp_path):
     torch.manual_seed(0)
     network = DefacingNet(replace(SMALL, **larger)).eval()
@@ -295,3 +298,13 @@ def test_weights_lie_in_16_bits_and_what_they_cannot_hold_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="16 bits"):
         export.save(network, facts(), tmp_path / "large.onnx", some_inputs(2))
     assert not (tmp_path / "large.onnx").exists()
+
+
+def test_weights_that_name_a_size_which_no_network_had_are_read():
+    values = dataclasses.asdict(SMALL)
+    assert ModelConfig.of({**values, "extra": 0}) == SMALL
+    with pytest.raises(TypeError):
+        ModelConfig.of({**values, "extra": 1})
+    network, shipped = export.load_for_training(checkpoint.DEFAULT.with_suffix(".pt"))
+    assert shipped.config["extra"] == 0
+    assert network.config.fine

@@ -39,20 +39,17 @@ def tones(count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def through(data: Tensor, tables: NDArray[np.uint8]) -> Tensor:
     """Bytes (N, ...), those of every head replaced by their entries in its table (N, 256); a copy."""
-    if data.device.type == "cpu":  # many times as fast as indexing
-        out = torch.empty(data.shape, dtype=torch.uint8)
-        for head, changed, table in zip(data.numpy(), out.numpy(), tables, strict=True):
-            flat = np.frombuffer(head.tobytes().translate(table.tobytes()), np.uint8)
-            changed[:] = flat.reshape(head.shape)
-        return out
-    on_device = torch.from_numpy(tables).to(data.device, non_blocking=True)
-    return on_device.gather(1, data.flatten(1).long()).view(data.shape)
+    out = torch.empty(data.shape, dtype=torch.uint8)
+    for head, changed, table in zip(data.numpy(), out.numpy(), tables, strict=True):
+        flat = np.frombuffer(head.tobytes().translate(table.tobytes()), np.uint8)  # faster than indexing
+        changed[:] = flat.reshape(head.shape)
+    return out
 
 
 def with_noise(data: Tensor, reach: Tensor, dice: torch.Generator) -> Tensor:
     """Nearly even noise of up to `reach` (N,) bytes either way on what is not 0 of (N, ...) bytes."""
     reach = reach.to(torch.int16).view(-1, *[1] * (data.ndim - 1))
-    eights = torch.randint(-(2**63), 2**63 - 1, (data.numel() // 8,), device=data.device, generator=dice)
+    eights = torch.randint(-(2**63), 2**63 - 1, (data.numel() // 8,), generator=dice)
     noise = eights.view(torch.uint8).view(data.shape).to(torch.int16)  # a byte of chance each
     noise = noise.mul_(2 * reach + 1).bitwise_right_shift_(8).sub_(reach).add_(data)
     return noise.clamp_(1, 255).to(torch.uint8).mul_(data > 0)
@@ -62,14 +59,11 @@ def vary(batch: Batch, rng: np.random.Generator) -> Batch:
     """Half of the batches mirrored; the intensities of every head changed, with more noise in a third of them. A copy."""
     if rng.random() < 0.5:
         batch = mirror(batch)
-    count, device = len(batch.brain_ml), batch.volumes.device
+    count = len(batch.brain_ml)
     tables = tones(count, rng)
     noisy = np.flatnonzero(rng.random(count) < 0.35)
-    at, reach = (
-        torch.from_numpy(values).to(device, non_blocking=True)
-        for values in (noisy, rng.integers(2, 11, len(noisy)))
-    )
-    dice = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    at, reach = torch.from_numpy(noisy), torch.from_numpy(rng.integers(2, 11, len(noisy)))
+    dice = torch.Generator().manual_seed(int(rng.integers(2**62)))
     volumes, peels = through(batch.volumes, tables), through(batch.surfaces[:, :, 1:], tables)
     for data in (volumes, peels):
         data[at] = with_noise(data[at], reach, dice)

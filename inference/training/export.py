@@ -138,10 +138,10 @@ def load_for_training(path: Path) -> tuple[DefacingNet, Facts]:
 def load_network(path: Path, **changes: Any) -> tuple[DefacingNet, dict[str, Any]]:
     """The network, and what is known of its training, from a .pt or .weights.pt file.
 
-    changes: to its config; where they ask for larger sizes the network grows (`inference.training.gpu.widen`).
+    changes: to its config; where they ask for larger sizes the network grows (`inference.training.widen`).
     """
-    from inference.training.gpu.widen import grown
     from inference.training.network import ModelConfig
+    from inference.training.widen import grown
 
     stored = stored_in(path)
     known = Facts.parse(stored["facts"], path) if "facts" in stored else None

@@ -16,11 +16,11 @@ def joint_loss(logits: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
 
     logits (N, 8), attributes (N, 3) of 0, 1, -1. Also the weight of each sample, (N,).
     """
-    index = torch.arange(8, device=logits.device)
+    index = torch.arange(8)
     combinations = torch.stack([index & 1, index >> 1 & 1, index >> 2 & 1], dim=1)
     fits = ((attributes[:, None] == combinations[None]) | (attributes[:, None] == -1)).all(dim=2)
     log_p = logits.float().log_softmax(dim=1).masked_fill(~fits, -torch.inf)
-    weights = torch.ones(len(logits), device=logits.device)
+    weights = torch.ones(len(logits))
     for (face, brain), weight in CLASS_WEIGHTS.items():
         weights = weights.masked_fill((attributes[:, 0] == face) & (attributes[:, 2] == brain), weight)
     return -log_p.logsumexp(dim=1), weights
@@ -32,7 +32,7 @@ def mean_of(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def losses(out: dict[str, Tensor], batch: shards.Batch) -> dict[str, Tensor]:
-    """Each part of the loss, a mean over the samples that it concerns; nothing here waits for the device."""
+    """Each part of the loss, a mean over the samples that it concerns."""
     real = ~batch.odd
     nll, weights = joint_loss(out["joint"], batch.attributes)
     bce = nn.functional.binary_cross_entropy_with_logits

@@ -25,7 +25,7 @@ RARE = -4.5  # the logit from which the maps start: nearly every block is empty
 class ModelConfig:
     """Sizes of the network.
 
-    fine: a convolution at 6 mm more; extra: bottlenecks at 12 mm more, before and after the deep level each.
+    fine: a convolution at 6 mm more.
     both_ways: the network in use looks at a head and at its mirror image (`mirror.looks`).
     """
 
@@ -37,13 +37,14 @@ class ModelConfig:
     hidden: int = 192
     dropout: float = 0.2
     fine: bool = False
-    extra: int = 0
     both_ways: bool = True
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ModelConfig:
         """From what JSON can hold; what is missing has its default."""
         sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if sizes.get("extra") == 0:  # older weights name this size, which no network had
+            del sizes["extra"]
         return cls(**sizes)
 
 
@@ -126,7 +127,7 @@ def doubled(coarse: Tensor) -> Tensor:
     if not torch.onnx.is_in_onnx_export():
         return nn.functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
     for axis in (-1, -2, -3):
-        coarse = coarse.index_select(axis, torch.arange(2 * coarse.shape[axis], device=coarse.device) // 2)
+        coarse = coarse.index_select(axis, torch.arange(2 * coarse.shape[axis]) // 2)
     return coarse
 
 
@@ -142,12 +143,10 @@ class VolumeEncoder(nn.Module):
         self.enter = conv3d(config.stem, width, 3, 2)
         self.place = nn.Parameter(torch.zeros(width, *CELLS))
         self.before = Bottleneck(width)
-        self.before_more = nn.Sequential(*(Bottleneck(width) for _ in range(config.extra)))
         self.leave = conv3d(width, deep, 3, 2)
         self.middle = nn.Sequential(Bottleneck(deep), Bottleneck(deep))
         self.back = nn.Conv3d(deep, width, 1)
         self.after = Bottleneck(width)
-        self.after_more = nn.Sequential(*(Bottleneck(width) for _ in range(config.extra)))
         self.maps = nn.Conv3d(width, len(PARTS), 1)
         nn.init.constant_(self.maps.bias, RARE)
 
@@ -156,9 +155,9 @@ class VolumeEncoder(nn.Module):
         if self.fine is not None:
             x = torch.relu(x + self.fine(x))
         x = self.enter(x) + self.place  # (B, width, 16, 20, 20)
-        x = self.before_more(self.before(x))
+        x = self.before(x)
         deep = self.middle(self.leave(x))  # (B, deep, 8, 10, 10)
-        x = self.after_more(self.after(x + doubled(self.back(deep))))
+        x = self.after(x + doubled(self.back(deep)))
         maps = self.maps(x)  # (B, 10, 16, 20, 20)
         deep = deep.flatten(2)
         return maps, torch.cat([deep.mean(2), deep.amax(2)], dim=1)

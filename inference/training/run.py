@@ -38,7 +38,7 @@ class Average:
 
 
 def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
-    """The network to train: from nothing, from other weights, or from between two; on its device.
+    """The network to train: from nothing, from other weights, or from between two.
 
     Also what is known of how its weights were trained.
     """
@@ -57,7 +57,6 @@ def begin(options: argparse.Namespace) -> tuple[DefacingNet, dict[str, Any]]:
         between.update(other)
         model.load_state_dict(between.values)
         known = both_known(known, later)
-    model = model.to(options.device)
     model.surfaces.to(memory_format=torch.channels_last)
     return model, known
 
@@ -116,35 +115,29 @@ class Run:
         part.replace(self.state)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights, on the CPU. Raises FloatingPointError where the training went astray."""
-        values = {key: value.cpu().contiguous() for key, value in self.average.values.items()}
+        """The averaged weights. Raises FloatingPointError where the training went astray."""
+        values = {key: value.contiguous() for key, value in self.average.values.items()}
         if not all(value.isfinite().all() for value in values.values()):
             raise FloatingPointError(f"the training went astray before step {self.optimiser.step_count}")
         return values
 
     def averaged(self) -> DefacingNet:
-        """The network with the averaged weights, on the CPU."""
+        """The network with the averaged weights."""
         model = DefacingNet(self.model.config)
         model.load_state_dict(self.weights())
         return model
 
     def step(self, batch: shards.Batch) -> dict[str, Tensor]:
-        """Learn from one batch, which lies where the network does; the parts of the loss."""
-        self.optimiser.prepare()
-        found = self.move(batch)
-        self.average.update(self.model)
-        return found
-
-    def move(self, batch: shards.Batch) -> dict[str, Tensor]:
-        """Of a step what always does the same with the same arrays: nothing here waits for the device."""
-        with torch.autocast(batch.volumes.device.type, dtype=torch.bfloat16, cache_enabled=False):
+        """Learn from one batch; the parts of the loss."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
             out = self.model(batch.surfaces, batch.volumes)
         found = losses(out, batch)
         self.model.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
         share_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-        self.optimiser.move()
+        self.optimiser.step()
+        self.average.update(self.model)
         return {key: value.detach() for key, value in found.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +93,9 @@ class Batch:
     odd: Tensor
     names: NDArray[np.str_]
 
-    def to(self, device: str) -> Batch:
-        """The same with its tensors on a device."""
-        here = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in here.items() if isinstance(v, Tensor)})
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the names."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
 
     def share(self, number: int, of: int) -> Batch:
         """Every `of`-th sample, from `number` on."""

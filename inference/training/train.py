@@ -1,6 +1,6 @@
 """Train the network on simulated defacings: `python -m inference.training.train DATA OUT`. Seeded, resumable, no Django.
 
-With `--fresh HEADS` it learns from attempts that are made meanwhile (`inference.training.gpu.online`); DATA is then
+With `--fresh HEADS` it learns from attempts that are made meanwhile (`inference.training.online`); DATA is then
 only calibrated on, and who is interrupted goes on from the weights left, under a new schedule.
 """
 
@@ -23,9 +23,8 @@ import torch
 from torch import distributed, multiprocessing
 
 from inference import checkpoint
-from inference.training import augment, export, shards
+from inference.training import augment, export, online, shards
 from inference.training.calibration import accuracy, by_graph, by_network, calibrate, outputs
-from inference.training.gpu import online
 from inference.training.muon import Optimiser
 from inference.training.network import DefacingNet
 from inference.training.run import Average, Run, begin
@@ -54,10 +53,7 @@ def work_fresh(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True
     model, known = begin(options)
-    if options.device != "cpu":
-        online.lay_out(model)
     run = Run(
         model,
         Optimiser(model, options.rate, options.steps),
@@ -90,8 +86,6 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     parts = shards.split(shards.shards(options.data))
-    if options.everyone:
-        parts["train"] += parts["test"]
     samples = sum(shards.size(s, options.without) for s in parts["train"])
     steps = options.epochs * samples // options.batch
     run = Run.start(options, steps)
@@ -109,7 +103,7 @@ def work(rank: int, options: argparse.Namespace, meeting: Path | None) -> None:
                 continue
             seed = (options.seed * 1_000_003 + step) * options.processes + rank
             torch.manual_seed(seed)  # the same whether or not the run was cut off
-            mine = batch.share(rank, options.processes).to(options.device)
+            mine = batch.share(rank, options.processes)
             found = run.step(augment.vary(mine, np.random.default_rng(seed)))
             run.batch, step = position + 1, step + 1
             if step % 25 == 0:
@@ -205,12 +199,10 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--check-every", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--without", nargs="+", default=(), metavar="NAME",
         help="kinds of mask, fillings and contrasts to leave out of the training, to be judged on them",
     )  # fmt: skip
-    parser.add_argument("--everyone", action="store_true", help="train on the test people too")
     parser.add_argument(
         "--config", nargs="+", default=[], metavar="NAME=VALUE",
         help="sizes of the network, values in JSON; one that is begun with --start can only grow",

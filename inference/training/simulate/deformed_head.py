@@ -123,25 +123,23 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(flip @ turn @ shear @ np.diag(1 / scale))
 
 
-def sampled(
-    head: Head, at: FloatArray, linear: NDArray[np.float64], device: str
-) -> tuple[FloatArray, FloatArray]:
+def sampled(head: Head, at: FloatArray, linear: NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
     """What lies at the eight corners of cells half as wide around `at` (3, N), voxel indices, axes turned by `linear`.
 
     (16, N) how many of them are of each tissue group, or (1, N) the sum of their intensities; (N,) how many are brain.
     """
     import torch  # measuring a defaced scan needs the regions of an instance, but no torch
 
-    middles = torch.from_numpy(at).to(device)
-    data, brain = (torch.from_numpy(a.ravel()).to(device) for a in (head.data, head.inner_brain))
+    middles = torch.from_numpy(at)
+    data, brain = (torch.from_numpy(a.ravel()) for a in (head.data, head.inner_brain))
     count = at.shape[1]
-    tissue = torch.zeros((len(GROUPS), count) if head.labels else (1, count), device=device)
-    brain_share = torch.zeros(count, device=device)
-    one = torch.ones((1, 1), device=device).expand(1, count)
+    tissue = torch.zeros((len(GROUPS), count) if head.labels else (1, count))
+    brain_share = torch.zeros(count)
+    one = torch.ones((1, 1)).expand(1, count)
     for corner in np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T:
         offset = (linear @ (corner * VOXEL_MM / 4)).astype(np.float32)
-        flat = torch.zeros(count, dtype=torch.long, device=device)
-        inside = torch.ones(count, dtype=torch.bool, device=device)
+        flat = torch.zeros(count, dtype=torch.long)
+        inside = torch.ones(count, dtype=torch.bool)
         for axis, size in enumerate(head.data.shape):
             index = (middles[axis] + float(offset[axis])).round().long()
             inside &= (index >= 0) & (index < size)
@@ -152,7 +150,7 @@ def sampled(
             tissue.scatter_add_(0, value.long()[None], one)
         else:
             tissue += value
-    return tissue.cpu().numpy(), brain_share.cpu().numpy()
+    return tissue.numpy(), brain_share.numpy()
 
 
 def make_instance(
@@ -161,11 +159,10 @@ def make_instance(
     *,
     plain: bool = False,
     proportions: bool = False,
-    device: str = "cpu",
 ) -> DeformedHead:
     """Deform a source head into the instance grid; `plain` leaves it as it is, only placed.
 
-    proportions: give it a face of other proportions as well (`simulate.proportions`). device: where it is sampled.
+    proportions: give it a face of other proportions as well (`simulate.proportions`).
     """
     linear = np.eye(3) if plain else random_affine(rng)
     middle = head.middle
@@ -182,7 +179,7 @@ def make_instance(
     shape = np.array(head.data.shape)[:, None]
     in_view = ((at > -0.5) & (at < shape - 0.5)).all(axis=0)
     count = at.shape[1]
-    tissue, brain = sampled(head, at, linear, device)
+    tissue, brain = sampled(head, at, linear)
     targets = head.landmarks.astype(np.float32)
     nearest = [int(np.argmin(((at - t[:, None]) ** 2).sum(axis=0))) for t in targets]
     landmarks = np.array(np.unravel_index(nearest, GRID), float).T

@@ -11,8 +11,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.files import save_arrays
 from inference.projections.frame import SHAPE
@@ -21,11 +23,12 @@ from inference.regions import REGIONS
 from inference.training.simulate.deformed_head import make_instance
 from inference.training.simulate.heads import Head
 from inference.training.simulate.intensities import CONTRASTS
-from inference.training.simulate.mixtures import MIXES
+from inference.training.simulate.mixtures import MIXES, Mix
 from inference.training.simulate.negatives import odd_sample
 from inference.training.simulate.sample import simulate
 
 ODD_EVERY = 12  # one sample in so many is not a defaced head
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,18 @@ def make_shard(task: Task) -> str:
     """Write one shard; the same task gives the same bytes."""
     head = Head.load(task.head)
     rng = np.random.default_rng([task.seed, zlib.crc32(head.name.encode()), task.index])
-    mix = MIXES[task.mix]
+    made = attempts_of(head, rng, task.samples, MIXES[task.mix])
+    save_arrays(task.target, **made, person=head.person, labels=head.labels)
+    return task.target.name
+
+
+def attempts_of(head: Head, rng: np.random.Generator, count: int, mix: Mix) -> Arrays:
+    """Deform a head and make `count` attempts of it, every twelfth no defaced head: the arrays of a shard.
+
+    surfaces (N, 6, 6, 80, 80) uint8, volumes (N, 64, 80, 80) uint8, evidence (N, 6, 2, 10, 10) bool,
+    blocks (N, 10, 16, 20, 20) uint8, brain_ml (N,) and kept (N, 5) float32, NaN where unknown, names (N, 3).
+    """
     instance = make_instance(head, rng, proportions=mix.proportions)
-    count = task.samples
     surfaces = np.zeros((count, len(SURFACES), LAYERS, SIDE, SIDE), np.uint8)
     volumes = np.zeros((count, *SHAPE), np.uint8)
     evidence = np.zeros((count, len(SURFACES), 2, SIDE // POOL, SIDE // POOL), bool)
@@ -69,9 +81,10 @@ def make_shard(task: Task) -> str:
             brain_ml[n], kept[n] = sample.brain_ml, sample.kept
             names.append((sample.family, sample.fill, sample.contrast))
         surfaces[n], volumes[n] = network.surfaces, network.volume
-    save_arrays(task.target, surfaces=surfaces, volumes=volumes, evidence=evidence, blocks=blocks,
-                brain_ml=brain_ml, kept=kept, names=np.array(names), person=head.person, labels=head.labels)  # fmt: skip
-    return task.target.name
+    return {
+        "surfaces": surfaces, "volumes": volumes, "evidence": evidence, "blocks": blocks,
+        "brain_ml": brain_ml, "kept": kept, "names": np.array(names),
+    }  # fmt: skip
 
 
 def people_in(heads: Path) -> dict[str, list[Path]]:

@@ -31,9 +31,7 @@ def grown(small: DefacingNet, config: ModelConfig) -> DefacingNet:
     for name, value in new.items():
         if name in old:
             lay(old[name], value, name)
-        elif name.startswith("volume.fine") or name.endswith(
-            "body.3.weight"
-        ):  # the last scale of a bottleneck
+        elif name.startswith("volume.fine"):
             value.zero_()
     return big
 

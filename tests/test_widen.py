@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from inference.training.gpu.widen import grown
 from inference.training.network import DefacingNet, ModelConfig
+from inference.training.widen import grown
 
 SMALL = ModelConfig(widths=(8, 12, 16), stem=4, blocks=8, deep=12, hidden=24)
 
@@ -29,9 +29,9 @@ def heads(count):
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"fine": True, "extra": 1},
+        {"fine": True},
         {"widths": (12, 20, 24), "stem": 6, "blocks": 12, "deep": 20, "hidden": 32},
-        {"widths": (8, 16, 20), "stem": 8, "blocks": 16, "deep": 16, "fine": True, "extra": 2},
+        {"widths": (8, 16, 20), "stem": 8, "blocks": 16, "deep": 16, "fine": True},
     ],
 )
 def test_a_grown_network_says_the_same_and_can_learn(small, sizes):

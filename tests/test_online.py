@@ -10,38 +10,43 @@ import pytest
 import torch
 
 from inference.checkpoint import CheckpointError
-from inference.training import export, run, shards, train
-from inference.training.gpu import online
-from inference.training.muon import Optimiser
+from inference.projections.frame import SHAPE
+from inference.projections.network_input import CELLS, LAYERS, PARTS, POOL, SIDE, SURFACES
+from inference.training import export, online, run, shards, train
 from inference.training.network import DefacingNet
 from inference.training.simulate.mixtures import MIXES
 from tests.heads import simple_head
 from tests.test_predict import SMALL
 
+SHAPES = {
+    "surfaces": (len(SURFACES), LAYERS, SIDE, SIDE), "volumes": SHAPE,
+    "evidence": (len(SURFACES), 2, SIDE // POOL, SIDE // POOL), "blocks": (len(PARTS), *CELLS),
+}  # fmt: skip
+
 
 def made(count, first=0):
     """`count` samples that carry their number in every array."""
-    number = torch.arange(first, first + count)
+    number = np.arange(first, first + count)
     like = {
-        key: number.view(-1, *[1] * len(online.SHAPES[key][0])).expand(count, *online.SHAPES[key][0])
-        for key in ("surfaces", "volumes", "evidence", "blocks")
+        key: np.broadcast_to(number.reshape(-1, *[1] * len(shape)), (count, *shape))
+        for key, shape in SHAPES.items()
     }
     names = np.array([["odd" if n % 5 == 4 else "plane", "zero", "T1w"] for n in number])
-    brain_ml = np.where(names[:, 0] == "odd", np.nan, number.numpy()).astype(np.float32)
+    brain_ml = np.where(names[:, 0] == "odd", np.nan, number).astype(np.float32)
     return {
-        **{key: value.to(online.SHAPES[key][1]) for key, value in like.items()},
+        **{key: value.astype(bool if key == "evidence" else np.uint8) for key, value in like.items()},
         "brain_ml": brain_ml, "kept": np.full((count, 5), np.nan, np.float32), "names": names,
     }  # fmt: skip
 
 
-def test_the_pool_keeps_the_latest_samples_and_draws_none_twice():
-    pool = online.Pool(10, "cpu")
+def test_the_replay_buffer_keeps_the_latest_samples_and_draws_none_twice():
+    buffer = online.ReplayBuffer(10)
     rng = np.random.default_rng(0)
-    pool.add(made(4))
-    assert sorted(pool.draw(4, rng).volumes[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
-    pool.add(made(4, 4))
-    pool.add(made(4, 8))  # over the end
-    batch = pool.draw(10, rng)
+    buffer.add(made(4))
+    assert sorted(buffer.draw(4, rng).volumes[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
+    buffer.add(made(4, 4))
+    buffer.add(made(4, 8))  # over the end
+    batch = buffer.draw(10, rng)
     numbers = batch.volumes[:, 0, 0, 0]
     assert sorted(numbers.tolist()) == list(range(2, 12))
     for key in ("surfaces", "blocks"):
@@ -54,7 +59,7 @@ def test_the_pool_keeps_the_latest_samples_and_draws_none_twice():
         int(n > 1) if n not in (1,) else -1 for n in numbers[~batch.odd].tolist()
     ]
     batch.volumes.zero_()
-    assert pool.arrays["volumes"].any(), "a copy"
+    assert buffer.tensors["volumes"].any(), "a copy"
 
 
 @pytest.fixture
@@ -73,12 +78,11 @@ def heads(tmp_path):
 
 
 def test_heads_take_turns_by_person_and_people_left_out_have_none(heads):
-    assert [p.stem for p in islice(online.plan(heads, False), 6)] == ["a1", "b", "a2", "b", "a1", "b"]
-    assert [p.stem for p in islice(online.plan(heads, True), 4)] == ["a1", "b", "t", "a2"]
+    assert [p.stem for p in islice(online.plan(heads), 6)] == ["a1", "b", "a2", "b", "a1", "b"]
     for path in heads.glob("[ab]*"):
         path.unlink()
     with pytest.raises(ValueError, match="no heads"):
-        next(online.plan(heads, False))
+        next(online.plan(heads))
 
 
 def options(heads, out, **changes):
@@ -86,7 +90,7 @@ def options(heads, out, **changes):
     values = {
         "data": heads.parent / "none", "out": out, "fresh": heads, "steps": 6, "seconds": None, "mixes": list(MIXES),
         "workers": 0, "each": 5, "pool": 12, "least": 8, "round": 2, "weights_only": True, "batch": 4, "rate": 1e-3,
-        "seed": 1, "threads": 1, "device": "cpu", "everyone": False, "start": None, "average": None, "share": 0.5,
+        "seed": 1, "threads": 1, "start": None, "average": None, "share": 0.5,
         "config": sizes,
     }  # fmt: skip
     return argparse.Namespace(**{**values, **changes})
@@ -94,29 +98,25 @@ def options(heads, out, **changes):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Scenes that are their number, samples of noise; the indices and mixes that were asked for."""
+    """Samples of noise in place of simulated ones, which take long; the heads that were asked for."""
     asked = []
 
-    class Scene(int):
-        def to(self, device):
-            return self
-
-    def make(scene, count, rng, mix):
-        asked.append((int(scene), mix))
-        noise = made(count, count * scene)
+    def make(head, rng, count, mix):
+        noise = made(count, count * len(asked))
+        asked.append(head)
         for key in ("surfaces", "volumes"):
-            noise[key] = torch.from_numpy(rng.integers(0, 256, noise[key].shape, np.uint8))
+            noise[key] = rng.integers(0, 256, noise[key].shape, np.uint8)
         return noise
 
-    monkeypatch.setattr(online, "scene", lambda head, seed, index, proportions, device: Scene(index))
-    monkeypatch.setattr(online.simulated, "make", make)
+    monkeypatch.setattr(online, "head_of", lambda path: path.stem)
+    monkeypatch.setattr(online, "attempts_of", make)
     return asked
 
 
 def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp_path, stand_in, monkeypatch):
     out = tmp_path / "net.onnx"
     train.train(options(heads, out))
-    assert [index for index, _ in stand_in] == list(range(5)), "two to begin with, one every two steps"
+    assert stand_in == ["a1", "b", "a2", "b", "a1"], "two to begin with, one every two steps"
     assert not out.exists()
     weights = tmp_path / "net.weights.pt"
     network, known = export.load_network(weights)
@@ -126,6 +126,7 @@ def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp
     assert known["fresh"]["samples"] == 25
     with pytest.raises(CheckpointError, match="no facts"):
         export.load_for_training(weights)
+    stand_in.clear()
     train.train(options(heads, tmp_path / "again.onnx"))
     again = export.load_network(tmp_path / "again.weights.pt")[0]
     for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
@@ -135,8 +136,7 @@ def test_it_learns_from_what_is_made_meanwhile_and_leaves_its_weights(heads, tmp
 def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
     heads, tmp_path, stand_in, monkeypatch
 ):
-    monkeypatch.setattr(online, "TIMED", 1)
-    monkeypatch.setattr(online, "JUDGED", 2)
+    monkeypatch.setattr(online, "FIT_EVERY", 2)
     out = tmp_path / "net.onnx"
     train.train(options(heads, out, steps=100000, seconds=online.RESERVE + 6))
     steps = export.load_network(out.with_suffix(".weights.pt"))[1]["fresh"]["steps"]
@@ -149,8 +149,8 @@ def test_the_steps_are_lowered_to_what_fits_and_an_error_leaves_the_weights(
         return kept(*_)
 
     stand_in.clear()
-    kept = online.simulated.make
-    monkeypatch.setattr(online.simulated, "make", fail)
+    kept = online.attempts_of
+    monkeypatch.setattr(online, "attempts_of", fail)
     with pytest.raises(RuntimeError, match="no more"):
         train.train(options(heads, broken))
     assert export.load_network(broken.with_suffix(".weights.pt"))[1]["fresh"]["steps"] == 4
@@ -182,9 +182,9 @@ def test_processes_make_attempts_in_order_and_are_gone_after(tmp_path):
     found = [next(stream) for _ in range(2)]
     stream.close()
     assert not multiprocessing.active_children()
-    here = online.attempts(online.Task(tmp_path / "one.npz", 1, 1, 2, tuple(MIXES), "cpu"))
-    assert torch.equal(found[1]["volumes"], here["volumes"])
-    assert not torch.equal(found[0]["volumes"], here["volumes"])
+    here = online.attempts(online.Task(tmp_path / "one.npz", 1, 1, 2, tuple(MIXES)))
+    assert np.array_equal(found[1]["volumes"], here["volumes"])
+    assert not np.array_equal(found[0]["volumes"], here["volumes"])
 
 
 def test_an_average_that_warms_up_forgets_the_beginning():
@@ -212,13 +212,3 @@ def test_weights_of_other_sizes_are_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"x\.weights\.pt"):
         export.load_network(path)
-
-
-def test_laying_out_the_filters_leaves_the_weights_as_they_are():
-    network = DefacingNet(SMALL)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    online.lay_out(network)
-    for key, value in network.state_dict().items():
-        assert torch.equal(value, before[key])
-    assert network.volume.enter[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
-    Optimiser(network, 1e-3, 10)
