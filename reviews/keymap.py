@@ -1,4 +1,4 @@
-"""The shortcuts of the bench pages and of Scans: their defaults, and what a person may change them to. Pure."""
+"""The shortcuts of the review pages and of Scans: their defaults, and what a person may change them to. Pure."""
 
 from collections.abc import Mapping
 

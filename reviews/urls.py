@@ -16,22 +16,22 @@ from reviews.views import (
     thresholds,
 )
 
-bench_urls = [
+review_page_urls = [
     path("verify/<slug:slug>/", review_pages.verify, name="verify"),
     path("visual/<slug:slug>/", review_pages.visual, name="visual"),
     path("visual/one/<int:pk>/", review_pages.visual_one, name="visual-one"),
     path("practice/<slug:slug>/", review_pages.practice, name="practice"),
 ]
 
-work_urls = [
-    path("work/verdicts/", review_api.verdicts, name="work-verdicts"),
-    path("work/pictures/", pictures.sheaf, name="work-pictures"),
-    path("work/renew/", review_api.renew, name="work-renew"),
-    path("work/release/", review_api.release, name="work-release"),
-    path("work/practise/", review_api.practise, name="work-practise"),
-    path("work/one/<int:pk>/", review_api.take_one, name="work-one"),
-    path("work/<slug:slug>/<slug:mode>/items/", review_api.take, name="work-items"),
-    path("work/<slug:slug>/<slug:mode>/undo/", review_api.undo, name="work-undo"),
+review_api_urls = [
+    path("work/verdicts/", review_api.verdicts, name="review-verdicts"),
+    path("work/pictures/", pictures.picture_bundle, name="review-pictures"),
+    path("work/renew/", review_api.renew, name="review-renew"),
+    path("work/release/", review_api.release, name="review-release"),
+    path("work/practise/", review_api.practise, name="review-practise"),
+    path("work/one/<int:pk>/", review_api.take_one, name="review-one"),
+    path("work/<slug:slug>/<slug:mode>/items/", review_api.take, name="review-items"),
+    path("work/<slug:slug>/<slug:mode>/undo/", review_api.undo, name="review-undo"),
 ]
 
 file_urls = [
@@ -87,8 +87,8 @@ urlpatterns = [
     path("account/", account.account, name="account"),
     path("account/api-keys/", account.new_token, name="token-new"),
     path("account/api-keys/<int:pk>/end/", account.end_token, name="token-end"),
-    *bench_urls,
-    *work_urls,
+    *review_page_urls,
+    *review_api_urls,
     *file_urls,
     *scan_urls,
     *threshold_urls,

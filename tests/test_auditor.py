@@ -90,11 +90,11 @@ def test_an_auditor_changes_nothing(auditing, make, cast, dataset):
         auditing.post(reverse(name, args=args), form)
         assert AuditEvent.objects.count() == events, name
     for mode in Mode.values:
-        assert post(auditing, reverse("work-items", args=[slug, mode]), {"count": 1}).status_code == 404
-    assert post(auditing, reverse("work-one", args=[waiting.pk]), {}).status_code == 409
+        assert post(auditing, reverse("review-items", args=[slug, mode]), {"count": 1}).status_code == 404
+    assert post(auditing, reverse("review-one", args=[waiting.pk]), {}).status_code == 409
     Given.objects.create(handle="h", attempt=waiting, user=cast.auditor, mode="visual")
     verdict = {"nonce": "a-0", "handle": "h", "mode": "visual", "class": "pass"}
-    post(auditing, reverse("work-verdicts"), {"verdicts": [verdict]})
+    post(auditing, reverse("review-verdicts"), {"verdicts": [verdict]})
     assert not Verdict.objects.exists()
     assert not Lease.objects.exists()
     assert [now(a).status for a in (waiting, broken, stuck)] == stands

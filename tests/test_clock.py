@@ -273,7 +273,7 @@ def test_only_managers_choose_a_scan_that_waits_for_verification(client, make, c
         actions.undo_verdict(actor=cast.reviewer, verdict_id=verdict.pk, nonce=f"u{one.pk}")
     actions.release_leases(actor=cast.reviewer)
     client.force_login(cast.reviewer)
-    ask = lambda one: client.post(reverse("work-one", args=[one.pk]), "{}", content_type="application/json")  # noqa: E731
+    ask = lambda one: client.post(reverse("review-one", args=[one.pk]), "{}", content_type="application/json")  # noqa: E731
     assert (ask(attempt).status_code, ask(attempt).json()["code"]) == (409, "not_allowed")
     assert not Lease.objects.exists()
     assert "Judge now" not in client.get(reverse("scan", args=[attempt.scan_id])).content.decode()

@@ -39,7 +39,7 @@ def test_without_a_person_for_an_hour_the_log_in_ends(client, dataset):
     idle(key(client), 59)
     assert client.get(reverse("home")).status_code == 200
     idle(key(client), 61)
-    answer = client.post(reverse("work-renew"), {}, content_type="application/json")
+    answer = client.post(reverse("review-renew"), {}, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (401, "logged_out")
     assert client.get(reverse("home")).status_code == 302
 
@@ -83,7 +83,7 @@ def test_pages_and_answers_are_kept_by_nobody(client, cast, dataset, make):
     answers = [client.get(page) for page in pages]
     body = {"count": 1}
     answers.append(
-        client.post(reverse("work-items", args=["trial", "verify"]), body, content_type="application/json")
+        client.post(reverse("review-items", args=["trial", "verify"]), body, content_type="application/json")
     )
     client.force_login(cast.owner)
     answers += [

@@ -97,8 +97,8 @@ def told(client, item) -> list:
         answers.append(client.get(f"/pictures/h/{name}/front.webp").status_code)
     answers.append(client.get(f"/slices/h/{handle}/axial-after.webp").status_code)
     answers.append(client.get(f"/volumes/h/{handle}/after/volume.nii.gz").status_code)
-    sheaf = ask(client, "/work/pictures/", {"wanted": [{"handle": handle, "names": VIEWS}]})
-    index = json.loads(sheaf.content[4 : 4 + int.from_bytes(sheaf.content[:4], "big")])
+    bundle = ask(client, "/work/pictures/", {"wanted": [{"handle": handle, "names": VIEWS}]})
+    index = json.loads(bundle.content[4 : 4 + int.from_bytes(bundle.content[:4], "big")])
     answers.append([(row["name"], row["handle"] == handle) for row in index])
     answers.append(alike(ask(client, "/work/renew/", {"handles": [handle]}).json(), handle))
     for mode, klass, nonce in (
@@ -111,7 +111,7 @@ def told(client, item) -> list:
     answers.append(
         ask(client, "/work/practise/", {"handle": handle, "class": "face", "nonce": "n"}).status_code
     )
-    for name in ("work-one", "attempt-known", "attempt-retry"):
+    for name in ("review-one", "attempt-known", "attempt-retry"):
         answers.append(ask(client, reverse(name, args=[pk])).status_code)
     answers.append(client.get(reverse("visual-one", args=[pk])).status_code)
     answers.append(client.get(reverse("scan", args=[scan.pk])).status_code)

@@ -127,7 +127,7 @@ def test_the_page_of_one_scan_gives_nothing_of_an_assigned_queue(client, make, c
     judge(cast.colleague, attempt, "unsure", mode=Mode.VISUAL)  # may look it up from now on
     actions.assign(actor=cast.manager, dataset=dataset, mode=Mode.VISUAL, user=cast.reviewer)
     client.force_login(cast.colleague)
-    answer = client.post(reverse("work-one", args=[attempt.pk]), "{}", content_type="application/json")
+    answer = client.post(reverse("review-one", args=[attempt.pk]), "{}", content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_allowed")
     assert not Lease.objects.exists()
 

@@ -135,7 +135,7 @@ def test_what_is_fetched_ahead_shows_no_original_whatever_is_asked(cast, dataset
     may(cast, dataset, "reviewer", sees_originals=True)
     handle = actions.lease_one(actor=cast.reviewer, attempt_id=shown.pk).given
     body = {"wanted": [{"handle": handle, "names": [*VIEWS, "removed_front-thumb"]}]}
-    answer = browse(cast.reviewer).post(reverse("work-pictures"), body, content_type="application/json")
+    answer = browse(cast.reviewer).post(reverse("review-pictures"), body, content_type="application/json")
     length = int.from_bytes(answer.content[:4], "big")
     assert [row["name"] for row in json.loads(answer.content[4 : 4 + length])] == ["front", "sagittal_mid"]
     assert AccessLog.objects.count() == 0

@@ -1,4 +1,4 @@
-"""Who sees which page, picture and volume; what the bench refuses."""
+"""Who sees which page, picture and volume; what the review pages refuse."""
 
 import json
 import re
@@ -99,23 +99,23 @@ def unpack(content: bytes) -> dict:
     return found
 
 
-def test_a_sheaf_holds_only_what_the_person_may_see(browse, cast, shown, settings):
+def test_a_picture_bundle_holds_only_what_the_person_may_see(browse, cast, shown, settings):
     Attempt.objects.filter(pk=shown.pk).update(view_names=["front", "saliency_front", "left"])
     folder = settings.DATA_DIR / shown.views_dir
     Image.new("L", (8, 9)).save(folder / "saliency_front.webp")
     names = ["front", "front-thumb", "saliency_front", "left", "../../secret", 7]
     handle = actions.lease_one(actor=cast.reviewer, attempt_id=shown.pk).given
     body = {"wanted": [{"handle": handle, "names": names}, {"handle": str(shown.pk), "names": names}]}
-    mine = post(browse(cast.reviewer), reverse("work-pictures"), body)
+    mine = post(browse(cast.reviewer), reverse("review-pictures"), body)
     assert mine["Cache-Control"] == "private, no-store"
     assert unpack(mine.content) == {
         (handle, "front"): (folder / "front.webp").read_bytes(),
         (handle, "front-thumb"): (folder / "front.thumb.webp").read_bytes(),
     }
-    assert unpack(post(browse(cast.stranger), reverse("work-pictures"), body).content) == {}
-    assert post(browse(), reverse("work-pictures"), body).status_code == 401
-    assert post(browse(cast.reviewer), reverse("work-pictures"), {"wanted": [7]}).status_code == 200
-    assert post(browse(cast.reviewer), reverse("work-pictures"), {"wanted": "x"}).status_code == 400
+    assert unpack(post(browse(cast.stranger), reverse("review-pictures"), body).content) == {}
+    assert post(browse(), reverse("review-pictures"), body).status_code == 401
+    assert post(browse(cast.reviewer), reverse("review-pictures"), {"wanted": [7]}).status_code == 200
+    assert post(browse(cast.reviewer), reverse("review-pictures"), {"wanted": "x"}).status_code == 400
 
 
 def test_an_old_address_shows_nothing(browse, cast, shown):
@@ -163,7 +163,7 @@ def test_the_bench_is_for_members(browse, cast, dataset, name):
 
 
 def test_logged_out_requests_for_items_are_told_so(browse, dataset):
-    answer = post(browse(), reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12})
+    answer = post(browse(), reverse("review-items", args=[dataset.slug, "verify"]), {"count": 12})
     assert (answer.status_code, answer.json()["code"]) == (401, "logged_out")
 
 
@@ -179,7 +179,7 @@ def test_logged_out_requests_for_items_are_told_so(browse, dataset):
     ],
 )
 def test_a_malformed_verdict_is_refused_whole(browse, cast, dataset, body):
-    assert post(browse(cast.reviewer), reverse("work-verdicts"), body).status_code == 400
+    assert post(browse(cast.reviewer), reverse("review-verdicts"), body).status_code == 400
     assert Verdict.objects.count() == 0
 
 
@@ -187,7 +187,9 @@ def test_the_server_refuses_a_pass_that_was_not_looked_at(browse, cast, dataset,
     attempt = make()
     type(dataset).objects.update(min_exposure_seconds=5)
     client = browse(cast.reviewer)
-    taken = post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12}).json()["items"]
+    taken = post(client, reverse("review-items", args=[dataset.slug, "verify"]), {"count": 12}).json()[
+        "items"
+    ]
     verdict = {
         "nonce": "a-0",
         "handle": taken[0]["handle"],
@@ -195,7 +197,7 @@ def test_the_server_refuses_a_pass_that_was_not_looked_at(browse, cast, dataset,
         "class": "pass",
         "exposure_ms": 60000,
     }
-    (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
+    (result,) = post(client, reverse("review-verdicts"), {"verdicts": [verdict]}).json()["results"]
     assert (result["ok"], result["code"]) == (False, "too_early")
     assert now(attempt).status == Status.VERIFY
 
@@ -203,11 +205,13 @@ def test_the_server_refuses_a_pass_that_was_not_looked_at(browse, cast, dataset,
 def test_a_stranger_can_neither_take_nor_judge(browse, cast, dataset, make):
     attempt = make()
     client = browse(cast.stranger)
-    assert post(client, reverse("work-items", args=[dataset.slug, "verify"]), {"count": 1}).status_code == 404
+    assert (
+        post(client, reverse("review-items", args=[dataset.slug, "verify"]), {"count": 1}).status_code == 404
+    )
     (mine,) = actions.lease_batch(actor=cast.reviewer, dataset=dataset, mode=Mode.VERIFY, count=1)
     for handle in (mine.given, str(attempt.pk), "", None):
         verdict = {"nonce": "a-0", "handle": handle, "mode": "verify", "class": "pass"}
-        (result,) = post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"]
+        (result,) = post(client, reverse("review-verdicts"), {"verdicts": [verdict]}).json()["results"]
         assert (result["ok"], result["code"]) == (False, "not_leased")
     assert now(attempt).status == Status.VERIFY
 
@@ -217,20 +221,20 @@ def test_a_manager_judges_a_chosen_scan_of_an_assigned_queue(browse, cast, datas
     make(Status.REFER)
     client, address = browse(cast.manager), reverse("visual-one", args=[shown.pk])
     assert client.get(address).status_code == 200
-    (one,) = post(client, reverse("work-one", args=[shown.pk]), {}).json()["items"]
+    (one,) = post(client, reverse("review-one", args=[shown.pk]), {}).json()["items"]
     more = post(
         client,
-        reverse("work-items", args=[dataset.slug, "visual"]),
+        reverse("review-items", args=[dataset.slug, "visual"]),
         {"count": 6, "exclude": [one["handle"]]},
     )
     assert more.json()["items"] == []
     verdict = {"nonce": "a-0", "handle": one["handle"], "mode": "visual", "class": "pass"}
-    assert post(client, reverse("work-verdicts"), {"verdicts": [verdict]}).json()["results"][0]["ok"]
-    undone = post(client, reverse("work-undo", args=[dataset.slug, "visual"]), {}).json()["undone"]
+    assert post(client, reverse("review-verdicts"), {"verdicts": [verdict]}).json()["results"][0]["ok"]
+    undone = post(client, reverse("review-undo", args=[dataset.slug, "visual"]), {}).json()["undone"]
     assert [row["item"]["name"] for row in undone] == [one["name"]]
     assert browse(cast.colleague).get(address).status_code == 404
     assert (
-        post(browse(cast.colleague), reverse("work-undo", args=[dataset.slug, "visual"]), {}).status_code
+        post(browse(cast.colleague), reverse("review-undo", args=[dataset.slug, "visual"]), {}).status_code
         == 404
     )
 
@@ -262,7 +266,7 @@ def test_a_hidden_known_case_looks_like_any_other(browse, cast, dataset, make):
     for _ in range(12):
         make()
     items = post(
-        browse(cast.reviewer), reverse("work-items", args=[dataset.slug, "verify"]), {"count": 12}
+        browse(cast.reviewer), reverse("review-items", args=[dataset.slug, "verify"]), {"count": 12}
     ).json()["items"]
     assert len({frozenset(item) for item in items}) == 1
     assert "face" not in json.dumps([{k: v for k, v in item.items() if k != "views"} for item in items])

@@ -290,8 +290,8 @@ def test_keys_are_refused_where_two_are_the_same(browse, cast, dataset):
     page = text(client.post(reverse("account"), {"key-face": "j", "key-brain": "J"}))
     assert "chosen twice" in page
     client.post(reverse("account"), {"key-face": "j"})
-    bench = text(client.get(reverse("verify", args=[dataset.slug])))
-    assert '"face": ["j"]' in bench
+    page = text(client.get(reverse("verify", args=[dataset.slug])))
+    assert '"face": ["j"]' in page
 
 
 def test_the_administration_shows_qc_state_and_changes_none(browse, cast, make):

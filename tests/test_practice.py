@@ -55,7 +55,7 @@ def post(client, url, body):
 def test_nothing_tells_before_the_answer(client, case):
     slug = case.dataset.slug
     page = client.get(reverse("practice", args=[slug])).content.decode()
-    (item,) = post(client, reverse("work-items", args=[slug, "practice"]), {"count": 6})["items"]
+    (item,) = post(client, reverse("review-items", args=[slug, "practice"]), {"count": 6})["items"]
     assert item["name"] == f"sub-{case.scan.subject}"
     assert item["number"] is None
     for words in (PROBLEM, "5.2", "See the crown."):
@@ -66,10 +66,10 @@ def test_nothing_tells_before_the_answer(client, case):
 
 
 def test_everything_is_told_with_the_answer(client, case):
-    url = reverse("work-items", args=[case.dataset.slug, "practice"])
+    url = reverse("review-items", args=[case.dataset.slug, "practice"])
     (item,) = post(client, url, {"count": 6})["items"]
     body = {"handle": item["handle"], "class": "face", "nonce": "a-0"}
-    answer = post(client, reverse("work-practise"), body)
+    answer = post(client, reverse("review-practise"), body)
     assert (answer["correct"], answer["truth"], answer["explanation"]) == (False, "brain", "See the crown.")
     assert {"label": "Brain removed", "value": "5.2 ml"} in answer["measurements"]
     assert answer["problems"] == [PROBLEM]
@@ -80,7 +80,7 @@ def test_everything_is_told_with_the_answer(client, case):
 def test_visual_qc_still_shows_the_measurements(client, case, make):
     referred = make(Status.REFER)
     Attempt.objects.filter(pk=referred.pk).update(measurements=MEASURED)
-    items = post(client, reverse("work-items", args=[case.dataset.slug, "visual"]), {"count": 1})["items"]
+    items = post(client, reverse("review-items", args=[case.dataset.slug, "visual"]), {"count": 1})["items"]
     assert items[0]["measurements"]
     page = client.get(reverse("visual", args=[case.dataset.slug])).content.decode()
     assert '<div id="found">' in page

@@ -13,11 +13,11 @@ from reviews.models.decisions import (
     Verdict,
 )
 from reviews.models.intakes import Intake
-from reviews.models.learning import FrozenCase, FrozenSet
 from reviews.models.looks import AccessLog
 from reviews.models.people import ApiToken, Assignment, Dataset, FormerName, Membership, Mode, Role
 from reviews.models.preferences import Preference
 from reviews.models.scans import Attempt, Scan
+from reviews.models.testsets import FrozenCase, FrozenSet
 from reviews.models.trail import AuditEvent, AuditHead
 
 __all__ = [

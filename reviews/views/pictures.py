@@ -43,8 +43,8 @@ VIEW_LABELS = {
 }
 SALIENCY = "saliency"
 SMALL = "-thumb"
-MOST_SHEAF_ITEMS = 48
-MOST_SHEAF_VIEWS = 24
+MOST_BUNDLE_ITEMS = 48
+MOST_BUNDLE_VIEWS = 24
 
 
 def token(attempt: Attempt) -> str:
@@ -151,15 +151,15 @@ def picture_of(request: HttpRequest, attempt: Attempt, view: str) -> HttpRespons
 
 
 @json_view
-def sheaf(request: HttpRequest, body: dict) -> HttpResponse:
+def picture_bundle(request: HttpRequest, body: dict) -> HttpResponse:
     """Many pictures in one answer: 4 bytes of length, an index in JSON, then the WebP files one after the other.
 
     A picture that is missing or not for this person is left out; the page then asks for it alone and is told why.
     So is what shows an original: it is sent when it is shown, never ahead.
     """
     wanted = body.get("wanted")
-    if not isinstance(wanted, list) or not 0 < len(wanted) <= MOST_SHEAF_ITEMS:
-        raise ValueError(f"From 1 to {MOST_SHEAF_ITEMS} items are needed.")
+    if not isinstance(wanted, list) or not 0 < len(wanted) <= MOST_BUNDLE_ITEMS:
+        raise ValueError(f"From 1 to {MOST_BUNDLE_ITEMS} items are needed.")
     names = {str(row.get("handle", "")): row.get("names") for row in wanted if isinstance(row, dict)}
     index, contents = [], []
     for handle, given in get_many_given(request.user, list(names)).items():
@@ -176,7 +176,7 @@ def sheaf(request: HttpRequest, body: dict) -> HttpResponse:
 
 def contents_of(attempt: Attempt, names: object) -> Iterator[tuple[str, bytes]]:
     """The files of the named views that are there."""
-    for name in names[:MOST_SHEAF_VIEWS] if isinstance(names, list) else ():
+    for name in names[:MOST_BUNDLE_VIEWS] if isinstance(names, list) else ():
         view = str(name).removesuffix(SMALL)
         if view not in attempt.view_names or view.startswith(SALIENCY) or originals.shown_in(attempt, view):
             continue

@@ -1,4 +1,4 @@
-"""What the bench pages ask for: items, verdicts, undo, leases. JSON in, JSON out."""
+"""What the review pages ask for: items, verdicts, undo, leases. JSON in, JSON out."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST

@@ -1,4 +1,4 @@
-"""What a bench page is told about an attempt."""
+"""What a review page is told about an attempt."""
 
 from inference.triage import CLASSES
 from reviews import originals

@@ -19,7 +19,7 @@ from reviews.views.access import get_attempt, get_judged, get_queue, login_requi
 def verify(request: HttpRequest, slug: str) -> HttpResponse:
     """The grid of confident passes."""
     dataset = get_queue(request.user, slug, Mode.VERIFY)
-    return bench(request, "reviews/verify.html", dataset, Mode.VERIFY)
+    return review_page(request, "reviews/verify.html", dataset, Mode.VERIFY)
 
 
 @login_required
@@ -27,7 +27,7 @@ def verify(request: HttpRequest, slug: str) -> HttpResponse:
 def visual(request: HttpRequest, slug: str) -> HttpResponse:
     """One referred attempt after the other."""
     dataset = get_queue(request.user, slug, Mode.VISUAL)
-    return bench(request, "reviews/visual.html", dataset, Mode.VISUAL)
+    return review_page(request, "reviews/visual.html", dataset, Mode.VISUAL)
 
 
 @login_required
@@ -36,7 +36,7 @@ def visual_one(request: HttpRequest, pk: int) -> HttpResponse:
     """One chosen attempt first, then the queue."""
     attempt = get_attempt(request.user, pk)
     dataset = get_judged(request.user, attempt.dataset.slug, Mode.VISUAL)
-    return bench(request, "reviews/visual.html", dataset, Mode.VISUAL, first=attempt)
+    return review_page(request, "reviews/visual.html", dataset, Mode.VISUAL, first=attempt)
 
 
 @login_required
@@ -44,13 +44,13 @@ def visual_one(request: HttpRequest, pk: int) -> HttpResponse:
 def practice(request: HttpRequest, slug: str) -> HttpResponse:
     """Known cases with feedback; nothing in it changes a scan."""
     dataset = get_queue(request.user, slug, Mode.PRACTICE)
-    return bench(request, "reviews/visual.html", dataset, Mode.PRACTICE)
+    return review_page(request, "reviews/visual.html", dataset, Mode.PRACTICE)
 
 
-def bench(
+def review_page(
     request: HttpRequest, template: str, dataset: Dataset, mode: str, first: Attempt | None = None
 ) -> HttpResponse:
-    """The shell of a bench page with what its script needs to know."""
+    """The shell of a review page with what its script needs to know."""
     page = keymap.VERIFY if mode == Mode.VERIFY else keymap.VISUAL
     rights = originals.rights_of(request.user, dataset.pk)
     context = {
@@ -70,7 +70,7 @@ def bench(
 
 def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
     """Addresses, keys and limits for the page's script."""
-    items = reverse("work-items", args=[dataset.slug, mode])
+    items = reverse("review-items", args=[dataset.slug, mode])
     return {
         "mode": mode,
         "owner": user.pk,
@@ -84,13 +84,13 @@ def config(user, dataset: Dataset, mode: str, first: Attempt | None) -> dict:
         and Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists(),
         "urls": {
             "items": items,
-            "first": reverse("work-one", args=[first.pk]) if first else "",
-            "verdicts": reverse("work-verdicts"),
-            "undo": reverse("work-undo", args=[dataset.slug, mode]),
-            "pictures": reverse("work-pictures"),
-            "renew": reverse("work-renew"),
-            "release": reverse("work-release"),
-            "practise": reverse("work-practise"),
+            "first": reverse("review-one", args=[first.pk]) if first else "",
+            "verdicts": reverse("review-verdicts"),
+            "undo": reverse("review-undo", args=[dataset.slug, mode]),
+            "pictures": reverse("review-pictures"),
+            "renew": reverse("review-renew"),
+            "release": reverse("review-release"),
+            "practise": reverse("review-practise"),
         },
     }
 

@@ -1,4 +1,4 @@
-// The `?` dialog of a bench page.
+// The `?` dialog of a review page.
 
 export function setUpHelp() {
   const dialog = document.getElementById("help");

@@ -39,7 +39,7 @@ function pressedAlone(event) {
 
 document.addEventListener("htmx:configRequest", pressedAlone);
 
-if (!document.body.dataset.bench) {
+if (!document.body.dataset.review) {
   const form = document.querySelector("[data-search-keys]");
   // not form.dataset: a field of that name stands before it
   const search = () => form.querySelector("input").select();

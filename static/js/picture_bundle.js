@@ -3,7 +3,7 @@ import { csrf } from "./http.js";
 
 const LENGTH_BYTES = 4;
 
-async function fetchSheaf(url, wanted) {
+async function fetchBundle(url, wanted) {
   const response = await fetch(url, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
@@ -38,12 +38,12 @@ function use(item, pictures) {
  * Put the pictures named by `names(item)` into the items. What does not come keeps its own address and is fetched
  * by the browser in the usual way, so a failure here costs time and nothing else.
  */
-export async function gather(url, items, names) {
+export async function fetchPictures(url, items, names) {
   if (!items.length) return items;
   try {
     const wanted = items.map((item) => ({ handle: item.handle, names: names(item) }));
     const found = new Map(items.map((item) => [item.handle, new Map()]));
-    for (const { handle, name, url: address } of unpack(await fetchSheaf(url, wanted))) found.get(handle)?.set(name, address);
+    for (const { handle, name, url: address } of unpack(await fetchBundle(url, wanted))) found.get(handle)?.set(name, address);
     for (const item of items) use(item, found.get(item.handle));
   } catch (error) {
     console.info(`Pictures are fetched one by one: ${error.message}`);
@@ -52,7 +52,7 @@ export async function gather(url, items, names) {
 }
 
 /** Give the memory of an item's pictures back once nobody looks at it any more. */
-export function drop(item) {
+export function releasePictures(item) {
   for (const url of item.blobs || []) URL.revokeObjectURL(url);
   item.blobs = [];
 }

@@ -11,7 +11,7 @@ export function readConfig() {
   return JSON.parse(document.getElementById("config").textContent);
 }
 
-export class Desk {
+export class ReviewSession {
   constructor(config) {
     this.config = config;
     this.clock = new ActiveClock();

@@ -1,11 +1,11 @@
 // Verification: a page of confident passes; mark what is none, Enter accepts the rest.
 import { card, cardViews, showMark, showRing } from "./cards.js";
-import { Desk, readConfig } from "./review_session.js";
+import { ReviewSession, readConfig } from "./review_session.js";
 import { Enlarger } from "./enlarge.js";
 import { Exposure } from "./exposure.js";
 import { fit, pageSize } from "./grid_fit.js";
 import { listen } from "./keys.js";
-import { drop, gather } from "./picture_bundle.js";
+import { fetchPictures, releasePictures } from "./picture_bundle.js";
 import { Page, afterPaint } from "./card_page.js";
 import { setUpHelp } from "./help.js";
 
@@ -13,7 +13,7 @@ const byId = (id) => document.getElementById(id);
 const config = readConfig();
 const MARKS = config.marks;
 const CARD = { ratio: 1.109 * (4 / 3), extra: 26, gap: 8 };
-const desk = new Desk(config);
+const session = new ReviewSession(config);
 const shell = byId("shell");
 const topline = byId("topline");
 const outcome = byId("outcome");
@@ -52,8 +52,8 @@ function prepare(one) {
 }
 
 async function fetchPage() {
-  const items = await desk.fetchItems(pageSize(shell.getBoundingClientRect(), CARD));
-  await gather(config.urls.pictures, items, gridNames);
+  const items = await session.fetchItems(pageSize(shell.getBoundingClientRect(), CARD));
+  await fetchPictures(config.urls.pictures, items, gridNames);
   if (items.length) upcoming.push(prepare(new Page(items.map((item) => card(template, item)))));
   exhausted = items.length === 0;
 }
@@ -71,11 +71,11 @@ function ahead() {
     .catch((error) => {
       failed = true;
       byId("error-words").textContent = error.message;
-      desk.say(error.message, true);
+      session.say(error.message, true);
     })
     .finally(() => {
       fetching = null;
-      desk.showNumbers(topline);
+      session.showNumbers(topline);
     });
   return fetching;
 }
@@ -100,7 +100,7 @@ function show(next) {
   cards = page.cards;
   current = 0;
   counting = false;
-  shownAt = desk.clock.ms;
+  shownAt = session.clock.ms;
   if (page.sheet.parentNode !== shell) shell.append(page.sheet);
   page.uncover();
   layout(page);
@@ -109,7 +109,7 @@ function show(next) {
   exposure.watch(cards);
   select(0);
   tick();
-  desk.showNumbers(topline);
+  session.showNumbers(topline);
 }
 
 function state(name) {
@@ -136,7 +136,7 @@ function mark(name) {
 }
 
 function decisions() {
-  const activeMs = (desk.clock.ms - shownAt) / cards.length;
+  const activeMs = (session.clock.ms - shownAt) / cards.length;
   return cards.map((element) => ({
     item: element.item,
     mark: element.mark || "pass",
@@ -150,7 +150,7 @@ function accept() {
   const broken = cards.filter((element) => element.classList.contains("broken") && !element.mark);
   if (broken.length) {
     select(cards.indexOf(broken[0]));
-    desk.say("A picture did not load: it cannot be accepted. Reload the page, or refer the scan.", true);
+    session.say("A picture did not load: it cannot be accepted. Reload the page, or refer the scan.", true);
     return;
   }
   if (exposure.missing(cards) > 0) {
@@ -158,9 +158,9 @@ function accept() {
     tick();
     return;
   }
-  desk.decide(decisions());
+  session.decide(decisions());
   const judged = cards;
-  nextPage().then(() => judged.forEach((element) => drop(element.item)));
+  nextPage().then(() => judged.forEach((element) => releasePictures(element.item)));
 }
 
 function tick() {
@@ -196,7 +196,7 @@ function enterWords() {
 }
 
 async function undo() {
-  const undone = await desk.undo();
+  const undone = await session.undo();
   if (!undone?.length) return;
   if (cards.length) upcoming.unshift(prepare(page));
   const again = undone.map(({ item, mark: earlier }) => {
@@ -218,14 +218,14 @@ function settled(verdict, result) {
 function lost(handles) {
   const gone = (element) => handles.has(element.item.handle);
   const affected = cards.some(gone);
-  handles.forEach((handle) => desk.held.delete(handle));
+  handles.forEach((handle) => session.held.delete(handle));
   for (const one of [page, ...upcoming]) one.without(gone);
   upcoming.filter((one) => !one.cards.length).forEach((one) => one.sheet.remove());
   upcoming = upcoming.filter((one) => one.cards.length);
   layout(...upcoming);
   if (affected && page.cards.length) show(page);
   else if (affected) nextPage();
-  desk.say(`${handles.size} scans were reserved too long ago and went back to the queue.`);
+  session.say(`${handles.size} scans were reserved too long ago and went back to the queue.`);
 }
 
 function move(by) {
@@ -240,7 +240,7 @@ function enlarge(at = 0) {
 
 /** The current card shows a ghost of what was removed, if this person may see originals; one head, not the page. */
 function ghost() {
-  if (config.closed) return desk.say(config.closed);
+  if (config.closed) return session.say(config.closed);
   ghosts = enlarger.ghosts = !ghosts;
   document.querySelector(".ghost-key").setAttribute("aria-pressed", String(ghosts));
   cards.forEach((element) => showFront(element, ghostOf(element)));
@@ -303,7 +303,7 @@ for (const button of document.querySelectorAll("[data-act]")) button.addEventLis
 shell.addEventListener("pointerover", hover);
 window.addEventListener("online", () => shell.dataset.state === "error" && nextPage());
 window.addEventListener("resize", () => layout(page, ...upcoming));
-setInterval(() => desk.showNumbers(topline), 5000);
-desk.onLost = lost;
-desk.onSettled = settled;
+setInterval(() => session.showNumbers(topline), 5000);
+session.onLost = lost;
+session.onSettled = settled;
 nextPage();

@@ -1,6 +1,6 @@
 // Visual QC and practice: one scan, every view, one key decides and shows the next.
 import { hasEarlier, tellingView } from "./attempts.js";
-import { Desk, readConfig } from "./review_session.js";
+import { ReviewSession, readConfig } from "./review_session.js";
 import { lacking, projections, showEarlier, showFeedback, showLast, showMeasurements, showOpinion, showPictures, showProblems } from "./attempt_panel.js";
 import { Enlarger } from "./enlarge.js";
 import { fit } from "./grid_fit.js";
@@ -8,7 +8,7 @@ import { setUpHelp } from "./help.js";
 import { listen } from "./keys.js";
 import { post } from "./http.js";
 import { nonces } from "./outbox.js";
-import { drop, gather } from "./picture_bundle.js";
+import { fetchPictures, releasePictures } from "./picture_bundle.js";
 import { SliceViewer, sheet } from "./slices.js";
 import { showSolid } from "./viewer3d.js";
 
@@ -18,7 +18,7 @@ const TABS = ["slices", "compare", "solid"];
 const PLANES = ["sagittal", "coronal", "axial"];
 const config = readConfig();
 const practising = config.mode === "practice";
-const desk = new Desk(config);
+const session = new ReviewSession(config);
 const byId = (id) => document.getElementById(id);
 const page = byId("main");
 const topline = byId("topline");
@@ -43,13 +43,13 @@ function prepare(one) {
 
 function ahead() {
   if (fetching || upcoming.length >= AHEAD - 1) return fetching;
-  fetching = desk
+  fetching = session
     .fetchItems(AHEAD - upcoming.length)
-    .then((items) => gather(config.urls.pictures, items, (one) => one.views.map((view) => view.name)))
+    .then((items) => fetchPictures(config.urls.pictures, items, (one) => one.views.map((view) => view.name)))
     .then((items) => upcoming.push(...items.map(prepare)))
     .finally(() => {
       fetching = null;
-      desk.showNumbers(topline);
+      session.showNumbers(topline);
     });
   return fetching;
 }
@@ -72,14 +72,14 @@ async function next() {
     return;
   }
   show(upcoming.shift());
-  ahead()?.catch((error) => desk.say(error.message, true));
+  ahead()?.catch((error) => session.say(error.message, true));
 }
 
 function show(one) {
   item = one;
   answered = null;
   before = false;
-  shownAt = desk.clock.ms;
+  shownAt = session.clock.ms;
   if (enlarger.open) enlarger.close();
   selected = "";
   page.dataset.state = "work";
@@ -92,7 +92,7 @@ function show(one) {
   slices.clear();
   clearTimeout(settling);
   settling = setTimeout(() => item && showTab(tab === "solid" ? "slices" : tab), SETTLE_MS);
-  desk.showNumbers(topline);
+  session.showNumbers(topline);
 }
 
 function showRight() {
@@ -207,23 +207,23 @@ function reasons() {
 
 function decide(mark) {
   if (!item || answered) return;
-  const activeMs = desk.clock.ms - shownAt;
+  const activeMs = session.clock.ms - shownAt;
   if (practising) {
     if (mark !== "unsure") practise(mark, activeMs);
     return;
   }
   if (mark === "pass" && lacking(item.projections)) {
-    desk.say("A picture did not load yet: the scan cannot be passed. Wait, reload the page, or refer it (U).", true);
+    session.say("A picture did not load yet: the scan cannot be passed. Wait, reload the page, or refer it (U).", true);
     return;
   }
   if (mark === "pass" && activeMs < item.minimum_ms) {
-    desk.say(`Not yet: ${((item.minimum_ms - activeMs) / 1000).toFixed(1)} s more on screen`, true);
+    session.say(`Not yet: ${((item.minimum_ms - activeMs) / 1000).toFixed(1)} s more on screen`, true);
     return;
   }
-  desk.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);
+  session.decide([{ item, mark, activeMs, exposureMs: activeMs, reasons: reasons(), note: byId("note").value.trim() }]);
   if (document.activeElement === byId("note")) byId("note").blur();
   const judged = item;
-  next().then(() => drop(judged));
+  next().then(() => releasePictures(judged));
 }
 
 async function practise(mark, activeMs) {
@@ -231,22 +231,22 @@ async function practise(mark, activeMs) {
   const asked = item;
   try {
     const answer = await post(config.urls.practise, { handle: item.handle, class: mark, nonce: nonces(1)[0], active_ms: Math.round(activeMs) });
-    desk.made += 1;
+    session.made += 1;
     Object.assign(asked, answer);
     if (item !== asked) return;
     showFound(asked);
     seal(false);
     showFeedback(byId("feedback"), answer, config.marks, mark);
-    desk.showNumbers(topline);
+    session.showNumbers(topline);
   } catch (error) {
     answered = null;
-    desk.say(error.message, true);
+    session.say(error.message, true);
   }
 }
 
 async function undo() {
   if (practising) return;
-  const undone = await desk.undo();
+  const undone = await session.undo();
   if (!undone?.length) return;
   if (item) upcoming.unshift(item);
   const back = undone.map(({ item: one }) => prepare(one));
@@ -260,10 +260,10 @@ function settled(verdict, result) {
 }
 
 function lost(handles) {
-  handles.forEach((handle) => desk.held.delete(handle));
+  handles.forEach((handle) => session.held.delete(handle));
   upcoming = upcoming.filter((one) => !handles.has(one.handle));
   if (item && handles.has(item.handle)) {
-    desk.say("This scan was reserved too long ago and went back to the queue.");
+    session.say("This scan was reserved too long ago and went back to the queue.");
     next();
   }
 }
@@ -272,10 +272,10 @@ async function first() {
   if (!config.urls.first) return next();
   try {
     const answer = await post(config.urls.first, {});
-    answer.items.forEach((one) => desk.held.add(one.handle));
+    answer.items.forEach((one) => session.held.add(one.handle));
     upcoming.push(...answer.items.map(prepare));
   } catch (error) {
-    desk.say(error.message, true);
+    session.say(error.message, true);
   }
   return next();
 }
@@ -314,7 +314,7 @@ const actions = {
   ghost: () => {
     ghosts = !ghosts;
     if (item) showGhosts();
-    if (item?.slices.closed) desk.say(item.slices.closed);
+    if (item?.slices.closed) session.say(item.slices.closed);
     if (enlarger.open) enlarger.compare(enlarger.all);
   },
   help: setUpHelp(),
@@ -344,7 +344,7 @@ byId("earlier").addEventListener("click", besides);
 byId("feedback").addEventListener("next", next);
 byId("note")?.addEventListener("keydown", (event) => event.key === "Escape" && event.target.blur());
 window.addEventListener("resize", layout);
-setInterval(() => desk.showNumbers(topline), 5000);
-desk.onLost = lost;
-desk.onSettled = settled;
+setInterval(() => session.showNumbers(topline), 5000);
+session.onLost = lost;
+session.onSettled = settled;
 first();

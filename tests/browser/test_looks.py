@@ -6,8 +6,8 @@ from axe_playwright_python.sync_playwright import Axe
 from reviews import actions
 from reviews.states import Status
 
-SIZES = {"laptop": (1280, 720), "desk": (1920, 1080), "large": (2560, 1440)}
-BENCH = ["/verify/trial/", "/visual/trial/", "/practice/trial/"]
+SIZES = {"laptop": (1280, 720), "desktop": (1920, 1080), "large": (2560, 1440)}
+REVIEW_PAGES = ["/verify/trial/", "/visual/trial/", "/practice/trial/"]
 PAGES = [
     "/",
     "/scans/",
@@ -22,7 +22,7 @@ PAGES = [
     "/help/",
     "/account/",
     "/accounts/password/change/",
-    *BENCH,
+    *REVIEW_PAGES,
 ]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
@@ -54,7 +54,7 @@ def settle(page):
 def test_every_page_keeps_wcag_22_aa(enter, cast, full, theme, live_server):
     person = enter(cast.root)
     person.context.add_cookies(
-        [{"name": name, "value": theme, "url": live_server.url} for name in ("theme", "bench")]
+        [{"name": name, "value": theme, "url": live_server.url} for name in ("theme", "review_theme")]
     )
     pages = [*PAGES, *(f"/scans/{attempt.scan_id}/" for attempt in full)]
     found = {}
@@ -87,10 +87,10 @@ def tap(page, key):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("path", BENCH)
-def test_what_opens_over_a_bench_keeps_it_too(enter, cast, full, path, theme, live_server):
+@pytest.mark.parametrize("path", REVIEW_PAGES)
+def test_what_opens_over_a_review_page_keeps_it_too(enter, cast, full, path, theme, live_server):
     person = enter(cast.root)
-    person.context.add_cookies([{"name": "bench", "value": theme, "url": live_server.url}])
+    person.context.add_cookies([{"name": "review_theme", "value": theme, "url": live_server.url}])
     page = person.go(path)
     settle(page)
     for key, dialog in (("?", "#help"), (" ", "#enlarged")):
@@ -108,7 +108,7 @@ def test_the_grid_fits_the_window(enter, cast, scans, size):
     scans(26)
     page = enter(cast.reviewer, viewport={"width": width, "height": height}).go("/verify/trial/")
     page.wait_for_selector(".card")
-    assert page.locator(".card").count() == {"laptop": 12, "desk": 14, "large": 24}[size]
+    assert page.locator(".card").count() == {"laptop": 12, "desktop": 14, "large": 24}[size]
     boxes = page.locator(".card").evaluate_all(
         "cards => cards.map(card => card.getBoundingClientRect().toJSON())"
     )
@@ -117,7 +117,7 @@ def test_the_grid_fits_the_window(enter, cast, scans, size):
 
 
 @pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (1280, 720), (3840, 2160)])
-def test_no_key_of_a_bench_is_cut_off(enter, cast, full, width, height):
+def test_no_key_of_a_review_page_is_cut_off(enter, cast, full, width, height):
     person = enter(cast.root, viewport={"width": width, "height": height}, has_touch=width < 1200)
     cut = """() => [...document.querySelectorAll("button")].filter((button) => {
         const box = button.getBoundingClientRect();
@@ -125,7 +125,7 @@ def test_no_key_of_a_bench_is_cut_off(enter, cast, full, width, height):
         const words = button.querySelector("span:not(.words)");
         return box.width && room && (box.right > room.right + 1 || (words && words.scrollWidth > words.clientWidth + 1));
     }).map((button) => button.textContent.trim())"""
-    for path in BENCH:
+    for path in REVIEW_PAGES:
         page = person.go(path)
         settle(page)
         assert page.evaluate(cut) == []

@@ -1,4 +1,4 @@
-"""Originals on the bench: fetched when they are shown and never ahead, for those alone who may see them."""
+"""Originals on the review pages: fetched when they are shown and never ahead, for those alone who may see them."""
 
 from playwright.sync_api import expect
 
