@@ -15,7 +15,7 @@ import pytest
 
 from inference import demo_heads
 from inference.deface import PLANS, SCRATCH, DefaceError, run
-from inference.deface.engines import _carried_back
+from inference.deface.engines import ENGINES, Engine, MaskEngine, _carried_back, external_engines
 from inference.deface.template import block_affine, block_mean, removal, template_brain, template_head
 from inference.volumes import from_array, read_volume
 from tests.test_supervisor import alive
@@ -253,7 +253,14 @@ def test_names_that_do_not_exist_are_refused(small, tmp_path):
         run(small, tmp_path / "out.nii", "niimath", "standard")
 
 
-class Corner:
+def test_every_engine_keeps_to_the_protocol(tmp_path):
+    file = tmp_path / "engines.json"
+    file.write_text(json.dumps({"site": {"argv": ["true"], "version": "1"}}))
+    for engine in (*ENGINES.values(), *external_engines(file).values()):
+        assert isinstance(engine, Engine)
+
+
+class Corner(MaskEngine):
     """An engine of our own that takes one corner away, and leaves a note of where its scratch folder was."""
 
     name, version = "corner", "1"

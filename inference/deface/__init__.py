@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from inference.deface.engines import ENGINES, EngineError, External, Work, engine_called
+from inference.deface.engines import ENGINES, EngineError, Work, engine_called
 from inference.deface.plans import PLANS, Plan
 from inference.deface.register import RegistrationError
 from inference.volumes import VolumeError, read_volume
@@ -82,7 +81,7 @@ def run_plan(source, target, engine: str, plan: Plan, timeout=TIMEOUT_SECONDS) -
         ):
             work = Work(volume, source, Path(scratch), timeout)
             written = Path(folder) / ("defaced" + _suffix(source, target))
-            notes, most = _write(chosen, work, plan, written)
+            notes, most = chosen.run(work, plan, written)
             _check(source, written, most)
             digest = hashlib.sha256(written.read_bytes()).hexdigest()
             os.replace(written, target)
@@ -115,23 +114,6 @@ def _suffix(source, target):
                 raise DefaceError(target, f"the output must end in {suffix}, like the original")
             return suffix
     raise DefaceError(source, "not a supported file type")
-
-
-def _write(engine, work, plan, written):
-    """(notes, how many voxels may have changed; None where the engine is not ours)."""
-    if isinstance(engine, External):
-        return engine.write(work, plan, written), None
-    removed, notes = engine.mask(work, plan)
-    image = nib.load(work.source)
-    raw = np.array(image.dataobj.get_unscaled())
-    darkest = np.max if (getattr(image.dataobj, "slope", 1) or 1) < 0 else np.min
-    raw[removed.reshape(raw.shape)] = darkest(raw[np.isfinite(raw)])
-    copy = image.__class__(raw, image.affine, image.header)
-    if isinstance(image, nib.Nifti1Image):
-        copy.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)  # raw values keep their scaling
-    nib.save(copy, written)
-    millilitres = float(removed.sum() * np.prod(work.zooms) / 1000)
-    return notes | {"removed_ml": round(millilitres, 1)}, int(removed.sum())
 
 
 def _check(source, written, most=None):

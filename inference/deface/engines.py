@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import nibabel as nib
 import numpy as np
@@ -43,7 +44,42 @@ class Work:
         return np.linalg.norm(self.volume.stored.affine[:3, :3], axis=0)
 
 
-class Niimath:
+@runtime_checkable
+class Engine(Protocol):
+    """What takes a face away: ours, or a program of the site."""
+
+    name: str
+    version: str
+
+    def run(self, work: Work, plan: Plan, target: Path) -> tuple[dict, int | None]:
+        """Write the defaced file; what is worth recording, and how many voxels may have changed (None: unknown)."""
+
+
+class MaskEngine:
+    """An engine that says what to remove; the rest of the file stays as it is."""
+
+    def mask(self, work: Work, plan: Plan) -> tuple[np.ndarray, dict]:
+        """What to remove, bool in file order, and what is worth recording about how it came about."""
+        raise NotImplementedError
+
+    def run(self, work: Work, plan: Plan, target: Path) -> tuple[dict, int]:
+        """Set what the mask covers to the darkest value of the file."""
+        removed, notes = self.mask(work, plan)
+        image = nib.load(work.source)
+        raw = np.array(image.dataobj.get_unscaled())
+        darkest = np.max if (getattr(image.dataobj, "slope", 1) or 1) < 0 else np.min
+        raw[removed.reshape(raw.shape)] = darkest(raw[np.isfinite(raw)])
+        copy = image.__class__(raw, image.affine, image.header)
+        if isinstance(image, nib.Nifti1Image):
+            copy.header.set_slope_inter(
+                image.dataobj.slope, image.dataobj.inter
+            )  # raw values keep their scaling
+        nib.save(copy, target)
+        millilitres = float(removed.sum() * np.prod(work.zooms) / 1000)
+        return notes | {"removed_ml": round(millilitres, 1)}, int(removed.sum())
+
+
+class Niimath(MaskEngine):
     """niimath registers the head to the template; the template's mask is carried back to the head's voxels."""
 
     name = "niimath"
@@ -61,7 +97,7 @@ class Niimath:
         return removed, notes
 
 
-class Quickshear:
+class Quickshear(MaskEngine):
     """quickshear cuts along a plane in front of and below the brain found in the head."""
 
     name = "quickshear"
@@ -93,12 +129,12 @@ class External:
     version: str
     plans: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def write(self, work: Work, plan: Plan, target: Path) -> dict:
-        """Run the program on a copy-free source; the caller checks what it wrote."""
+    def run(self, work: Work, plan: Plan, target: Path) -> tuple[dict, None]:
+        """Run the program on the original itself; the caller checks what it wrote."""
         words = {"{source}": str(work.source), "{target}": str(target), "{plan}": plan.name}
         argv = [_filled(word, words) for word in (*self.argv, *self.plans.get(plan.name, ()))]
         _run(argv, work.timeout, cwd=work.folder)
-        return {"argv": [Path(argv[0]).name, *self.argv[1:], *self.plans.get(plan.name, ())]}
+        return {"argv": [Path(argv[0]).name, *self.argv[1:], *self.plans.get(plan.name, ())]}, None
 
 
 def external_engines(path: str | os.PathLike | None) -> dict[str, External]:
@@ -120,7 +156,7 @@ def external_engines(path: str | os.PathLike | None) -> dict[str, External]:
         raise EngineError(f"{path}: engines cannot be read ({type(error).__name__}: {error})") from error
 
 
-ENGINES = {engine.name: engine for engine in (Niimath(), Quickshear())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Niimath(), Quickshear())}
 
 
 def engine_names() -> list[str]:
@@ -128,7 +164,7 @@ def engine_names() -> list[str]:
     return sorted(_engines())
 
 
-def engine_called(name: str):
+def engine_called(name: str) -> Engine:
     """The engine of this name: embedded, or described in the file named by QC_ENGINES."""
     engines = _engines()
     if name not in engines:
@@ -136,7 +172,7 @@ def engine_called(name: str):
     return engines[name]
 
 
-def _engines():
+def _engines() -> dict[str, Engine]:
     return external_engines(os.environ.get("QC_ENGINES")) | ENGINES
 
 
