@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Model, Subquery
+from django.db.models import Model, Q, Subquery
 
 from reviews import digests
 from reviews.models import AuditEvent, AuditHead
@@ -29,7 +29,8 @@ FORMER_ACTIONS = {
     "gold_judged": "known_case_judged",
     "gold_undone": "known_case_undone",
 }
-ON_KNOWN_CASES = ("practised", *FORMER_ACTIONS, *FORMER_ACTIONS.values())
+FORMER_NAMES = {"gold_share": "known_share"}
+ON_KNOWN_CASES = Q(action__startswith="known_case_") | Q(action__in=["practised", *FORMER_ACTIONS])
 
 
 def named(events: list[AuditEvent]) -> list[AuditEvent]:
@@ -43,9 +44,15 @@ def named(events: list[AuditEvent]) -> list[AuditEvent]:
     for event in events:
         event.who = of_actor.get(event.actor, event.actor)
         event.done = FORMER_ACTIONS.get(event.action, event.action)
-        if event.after:
-            event.after = {name: value for name, value in event.after.items() if name != "rows"} or None
+        event.before, event.after = _shown(event.before), _shown(event.after)
     return events
+
+
+def _shown(said):
+    """What an event says in today's words, without the digests of its rows."""
+    if not isinstance(said, dict):
+        return said
+    return {FORMER_NAMES.get(name, name): value for name, value in said.items() if name != "rows"} or None
 
 
 def append(

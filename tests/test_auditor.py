@@ -61,6 +61,9 @@ def test_an_auditor_sees_opinion_and_known_cases_at_once_and_a_manager_does_not(
 def test_a_known_case_declared_under_the_former_word_reads_and_hides_like_one_of_today(auditing, make, cast):
     hidden = make()
     actions.core.record(hidden, "gold_declared", actor=cast.manager, before=None, after={"truth": "face"})
+    actions.core.record(
+        hidden, "dataset_configured", actor=cast.manager, before=None, after={"gold_share": 0.1}
+    )
     page = reverse("scan", args=[hidden.scan_id])
     for address in (page, reverse("trail")):
         shown = auditing.get(address).content.decode()

@@ -115,7 +115,7 @@ def events_of(scan: Scan, attempts: list[Attempt], freely: bool = False) -> list
     of_scan = AuditEvent.objects.filter(object_kind="scan", object_id=scan.pk)
     shown = of_attempts | of_scan
     if not freely:
-        shown = shown.exclude(action__in=audit.ON_KNOWN_CASES)
+        shown = shown.exclude(audit.ON_KNOWN_CASES)
     return audit.named(list(shown.order_by("seq")))
 
 
