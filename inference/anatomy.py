@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from inference.classes import plausible_brain
 from inference.deface.template import STEP, template_brain, template_head
 from inference.files import DAMAGED
+from inference.problems import Problem, problem
 from inference.projections.frame import VOXEL_MM, head_mask, resample
 from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
 from inference.volumes import Volume
@@ -30,7 +31,11 @@ _one_at_a_time = threading.Lock()
 
 
 class AnatomyError(Exception):
-    """The brain could not be found; the message says why in plain words."""
+    """The brain could not be found; `problem` says why."""
+
+    def __init__(self, found: Problem) -> None:
+        super().__init__(str(found))
+        self.problem = found
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def find_anatomy(volume: Volume) -> Anatomy:
     small = resample(brain, tuple(map(float, volume.zooms))) > 0.5
     to_subject, fit_mm = fit_brain(small)
     if fit_mm > WORST_FIT_MM:
-        raise AnatomyError(f"what was found does not have the shape of a brain ({fit_mm:.1f} mm off)")
+        raise AnatomyError(problem("brain_shape_off", mm=fit_mm))
     places = {name: to_subject(point) for name, point in template()["landmarks"].items()}
     return Anatomy(brain, on_the_skin(volume, places), fit_mm)
 
@@ -94,16 +99,16 @@ def brain_mask(volume: Volume):
     try:
         network = _network()
     except ImportError as error:
-        raise AnatomyError(f"deepbet is not installed ({error})") from error
+        raise AnatomyError(problem("brain_finder_missing", error=str(error))) from error
     with _one_at_a_time:  # the network object keeps state between its two steps
         try:
             share = network.run_model(np.array(volume.data, dtype=np.float32, order="C"))
             mask = np.asarray(network.postprocess(share > 0.5)) > 0
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-            raise AnatomyError(f"no brain was found ({error})") from error
+            raise AnatomyError(problem("brain_not_found", error=str(error))) from error
     ml = float(mask.sum() * np.prod(volume.zooms) / 1000)
     if not plausible_brain(ml):
-        raise AnatomyError(f"no whole brain was found ({ml:.0f} ml)")
+        raise AnatomyError(problem("brain_not_whole", ml=ml))
     return mask
 
 

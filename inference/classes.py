@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from inference.problems import Problem, problem
+
 CLASSES = ("pass", "face", "brain", "both")
 FACE_REGIONS = ("eyes", "nose", "mouth")
 EAR_REGIONS = ("left_ear", "right_ear")
-WORDS = {"left_ear": "left ear", "right_ear": "right ear"}
 BRAIN_CLEAR_ML, BRAIN_LIMIT_ML, BRAIN_SURE_ML = 0.5, 1.0, 2.0
 WHOLE_BRAIN_ML = (600.0, 2300.0)  # a mask of another size is not the brain of a person
 KEPT_CLEAR, KEPT_LIMIT, KEPT_SURE = 0.35, 0.50, 0.65
@@ -55,11 +56,11 @@ def face_remains(kept: Mapping[str, float | None], *, ears: bool = False) -> boo
     return None if remains and eyes_alone and not regions_remain(kept, beside) else remains
 
 
-def still_there(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> list[str]:
-    """Those of the regions that are left, in words."""
+def still_there(kept: Mapping[str, float | None], regions: tuple[str, ...]) -> list[Problem]:
+    """Those of the regions that are left."""
     shares = {name: share for name in regions if (share := kept.get(name)) is not None}
     return [
-        f"{WORDS.get(name, name)} still there ({share:.0%} of the surface)"
+        problem("region_left", region=name, share=float(share))
         for name, share in shares.items()
         if share >= KEPT_LIMIT
     ]

@@ -14,6 +14,7 @@ from inference import classes
 from inference.anatomy import Anatomy, AnatomyError, find_anatomy, stored_anatomy
 from inference.classes import EAR_REGIONS, still_there
 from inference.files import plain
+from inference.problems import Problem, problem
 from inference.projections.frame import VOXEL_MM, head_mask, resample
 from inference.regions import BRAIN_AT, GRID, LANDMARKS, REGIONS, surface_regions
 from inference.removal import changed, same_grid
@@ -31,13 +32,13 @@ class Measurement:
 
     brain_removed_ml: inside the brain of the original eroded by 1 mm. removed_ml: of the whole head.
     kept: share of the original's surface still there, by region; None where the region is not in view.
-    problems: what a person must know, in plain words; a brain or a face that fails is one.
+    problems: what a person must know (`inference.problems`); a brain or a face that fails is one.
     """
 
     brain_removed_ml: float | None
     kept: dict[str, float | None]
     geometry_unchanged: bool
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     brain_ml: float | None = None
     removed_ml: float | None = None
 
@@ -54,11 +55,11 @@ def measure(original: Volume, defaced: Volume, anatomy: Anatomy | None = None) -
     removed = mask & tissue
     removed_ml = float(removed.sum()) * voxel_ml
     if not mask.any():
-        problems.append("the output is identical to the original")
+        problems.append(problem("unchanged"))
     try:
         anatomy = anatomy or find_anatomy(original)
     except AnatomyError as error:
-        problems.append(f"brain and face could not be located in the original: {error}")
+        problems.append(error.problem)
         return Measurement(
             None, nothing, not geometry_problems(original, defaced), problems, None, removed_ml
         )
@@ -78,21 +79,21 @@ def class_of(measurement: Measurement, *, ears: bool = False) -> str | None:
     return classes.class_of(measurement.brain_removed_ml, measurement.kept, ears=ears)
 
 
-def geometry_problems(original, defaced) -> list[str]:
+def geometry_problems(original, defaced) -> list[Problem]:
     """What a defacing must never change: size, position, order of axes, kind of numbers."""
     before, after = original.stored, defaced.stored
     if original.data.shape != defaced.data.shape:
-        sizes = (" x ".join(map(str, v.data.shape)) for v in (original, defaced))
-        return ["geometry changed: {} voxels before, {} after".format(*sizes)]
+        sizes = [list(map(int, v.data.shape)) for v in (original, defaced)]
+        return [problem("voxels_changed", before=sizes[0], after=sizes[1])]
     if not np.allclose(original.zooms, defaced.zooms, rtol=1e-3):
-        return ["geometry changed: the voxel size is another one"]
+        return [problem("voxel_size_changed")]
     if not same_grid(original, defaced):
-        return ["geometry changed: position or orientation in the header is another one"]
+        return [problem("place_changed")]
     problems = []
     if before and after and not np.allclose(before.affine, after.affine, atol=0.01):
-        problems.append("geometry changed: the axes are stored in another order")
+        problems.append(problem("axes_changed"))
     if after and np.dtype(after.dtype).kind in "iu" and _range(defaced.data) < 0.25 * _range(original.data):
-        problems.append("the range of values shrank: intensities were lost")
+        problems.append(problem("range_shrank"))
     return problems
 
 
@@ -155,34 +156,34 @@ def _place(array, offset):
     return out
 
 
-def removal_problems(original, removed, tissue, anatomy) -> list[str]:
+def removal_problems(original, removed, tissue, anatomy) -> list[Problem]:
     """Signs that something other than a defacing was done."""
     if (
         removed.sum() > TOUCHED_SHARE * tissue.sum()
         and (removed & anatomy.brain).sum() > 0.5 * anatomy.brain.sum()
     ):
-        return ["most of the head was changed: another image, or a resampled one"]
+        return [problem("another_image")]
     columns = np.argwhere(anatomy.brain)
     level = round(float(np.percentile(columns[:, 2], 50)))
     middle = round(float(np.percentile(columns[:, 1], 50)))
     scalp = tissue[:, :middle, level:] & ~ndi.binary_dilation(anatomy.brain[:, :middle, level:], iterations=2)
     if scalp.sum() > 500 and removed[:, :middle, level:][scalp].mean() > STRIPPED_SHARE:
-        return ["skull-stripped: the scalp behind and above the face was removed too"]
+        return [problem("skull_stripped")]
     return []
 
 
-def failures(brain_ml, kept) -> list[str]:
-    """The measured failures in words."""
-    out = [f"{brain_ml:.1f} ml of brain removed"] if brain_ml >= classes.BRAIN_LIMIT_ML else []
+def failures(brain_ml, kept) -> list[Problem]:
+    """The measured failures."""
+    out = [problem("brain_removed", ml=brain_ml)] if brain_ml >= classes.BRAIN_LIMIT_ML else []
     return out + classes.still_there(kept, classes.FACE_REGIONS)
 
 
 @dataclass(frozen=True)
 class Examined:
-    """`measurements` as JSON can hold them; `problems` in words; `brain` (X, Y, Z) bool of the original or None."""
+    """`measurements` as JSON can hold them; `problems` that refer it; `brain` (X, Y, Z) bool of the original or None."""
 
     measurements: dict = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     brain: np.ndarray | None = None
 
 
@@ -197,9 +198,9 @@ def examine(original: Volume, defaced: Volume, *, ears: bool, anatomy_file: Path
         anatomy = None  # measuring says what that means
     found = measure(original, defaced, anatomy)
     klass = class_of(found, ears=ears)
-    problems = [str(problem) for problem in found.problems]
+    problems = list(found.problems)
     problems += still_there(found.kept, EAR_REGIONS) if ears else []
     if klass not in (None, "pass") and not problems:
-        problems.append(f"measured against the original: {klass}")
+        problems.append(problem("class_measured", **{"class": klass}))
     brain = anatomy.brain if anatomy is not None and anatomy.brain.shape == defaced.data.shape else None
-    return Examined({**plain(asdict(found)), "class": klass}, problems, brain)
+    return Examined({**plain(asdict(found)), "class": klass}, plain(problems), brain)

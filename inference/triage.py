@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.classes import CLASSES
+from inference.problems import Problem
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -38,24 +39,6 @@ class Reason(StrEnum):
     RENDER_VERSION_MISMATCH = "render_version_mismatch"
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     PHYSICAL_CHECK = "physical_check"
-
-    @property
-    def sentence(self) -> str:
-        """The reason in the words shown on screen."""
-        return REASON_SENTENCES[self]
-
-
-REASON_SENTENCES = {
-    Reason.CONFIDENT_PASS: "The model is confident that this passes.",
-    Reason.CONFIDENT_FAIL: "The model is confident that this fails.",
-    Reason.BETWEEN_CUTOFFS: "The model is not confident enough either way.",
-    Reason.NO_PREDICTION: "The model gave no prediction.",
-    Reason.BAD_PROBABILITIES: "The model's probabilities are missing, not finite or do not add up to one.",
-    Reason.CLASS_ORDER_MISMATCH: "The model's classes are not those of this software.",
-    Reason.RENDER_VERSION_MISMATCH: "The pictures were made by another renderer version than the model's.",
-    Reason.OUT_OF_DISTRIBUTION: "The scan does not look like what the model was made for.",
-    Reason.PHYSICAL_CHECK: "A measurement against the original found a problem.",
-}
 
 
 @dataclass(frozen=True)
@@ -108,7 +91,7 @@ class Context:
     class_order: Sequence[str] = CLASSES
     model_render_version: str = ""
     attempt_render_version: str = ""
-    problems: Sequence[str] = ()
+    problems: Sequence[Problem | str] = ()
 
 
 def sound(probabilities: Mapping[str, float] | None) -> bool:

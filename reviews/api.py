@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.db import connection
@@ -21,6 +21,7 @@ from reviews.models import Attempt, Dataset, Intake, Scan, Verdict
 from reviews.models.people import FEEDING
 from reviews.plausible import LARGEST, Implausible, read_json, require_text
 from reviews.stored_files import data_folder
+from reviews.wording import problem_codes, problems_words
 
 OUTSIDE = "The path is not a file below an intake folder of this server (QC_INTAKE_ROOTS)."
 
@@ -106,7 +107,7 @@ class ScanIn(Schema):
 
 
 class AttemptOut(Schema):
-    """Where one attempt stands; `verdict` is a person's, never the model's."""
+    """Where one attempt stands; `verdict` is a person's, never the model's; `problem_codes` are `problems` for machines."""
 
     id: int
     number: int
@@ -117,6 +118,7 @@ class AttemptOut(Schema):
     route: str
     verdict: str | None
     problems: list[str]
+    problem_codes: list[dict[str, Any]]
     error: str
 
 
@@ -306,7 +308,8 @@ def attempt_described(attempt: Attempt) -> dict:
         "output_sha256": attempt.output_sha256,
         "route": attempt.route,
         "verdict": decisions.values_list("klass", flat=True).first(),
-        "problems": attempt.problems,
+        "problems": problems_words(attempt.problems),
+        "problem_codes": problem_codes(attempt.problems),
         "error": attempt.error_text,
     }
 

@@ -76,7 +76,9 @@ def test_an_original_of_another_shape_forbids_the_pass(use, weights, head, tmp_p
     nib.save(nib.Nifti1Image(np.arange(20**3, dtype=np.int16).reshape(20, 20, 20), np.eye(4)), other)
     (line,), code = run("classify", head, "--original", other)
     assert (line["route"], line["reason"], code) == ("refer", "physical_check", 0)
-    assert line["problems"]
+    assert [found["code"] for found in line["problem_codes"]] == ["voxels_changed"]
+    assert line["problems"] == line["measured"]["problems"]
+    assert line["problems"][0].startswith("geometry changed: 20 x 20 x 20 voxels before")
 
 
 def test_originals_go_with_paths(use, weights, head):

@@ -21,6 +21,7 @@ from inference.projections.frame import resample
 from inference.regions import LANDMARKS, TEMPLATE_LANDMARKS
 from inference.removal import changed
 from inference.volumes import Stored, from_array, read_volume
+from reviews.wording import problems_words
 from tests.test_projections import painted_head
 
 ZOOMS = (2.0, 2.5, 3.0)
@@ -102,19 +103,19 @@ def test_brain_removed_is_measured_in_ml(head, anatomy, fills, name):
 
     assert truth_ml > 20
     assert found.brain_removed_ml == pytest.approx(truth_ml, rel=0.03)
-    assert f"{found.brain_removed_ml:.1f} ml of brain removed" in found.problems
+    assert f"{found.brain_removed_ml:.1f} ml of brain removed" in problems_words(found.problems)
     assert class_of(found) == "brain"
 
 
 def test_a_mask_in_the_wrong_place_is_both(head, anatomy):
     found = measure(head, without(head, ((0, 200), (0, 60), (60, 210))), anatomy)
     assert class_of(found) == "both"
-    assert any(text.startswith("nose still there (100%") for text in found.problems)
+    assert any(text.startswith("nose still there (100%") for text in problems_words(found.problems))
 
 
 def test_an_untouched_copy_is_named(head, anatomy):
     found = measure(head, head, anatomy)
-    assert "the output is identical to the original" in found.problems
+    assert "the output is identical to the original" in problems_words(found.problems)
     assert class_of(found) == "face"
 
 
@@ -142,12 +143,12 @@ def test_another_scale_of_the_whole_file_is_not_a_removal(head, anatomy):
 def test_skull_stripping_is_not_a_defacing(head, anatomy):
     stripped = replace(head, data=np.where(anatomy.brain, head.data, 0).astype(np.int16))
     found = measure(head, stripped, anatomy)
-    assert any(text.startswith("skull-stripped") for text in found.problems)
+    assert any(text.startswith("skull-stripped") for text in problems_words(found.problems))
 
 
 def test_another_image_is_not_a_defacing(head, anatomy):
     other = replace(head, data=np.roll(head.data, 5, axis=1))
-    assert any("another image" in text for text in measure(head, other, anatomy).problems)
+    assert any("another image" in text for text in problems_words(measure(head, other, anatomy).problems))
 
 
 def test_geometry_must_not_change(head, anatomy):
@@ -155,19 +156,19 @@ def test_geometry_must_not_change(head, anatomy):
     moved = replace(
         head, affine=head.affine + np.eye(4)[[3, 0, 1, 2]] * 0 + np.array([[0, 0, 0, 2.0]] + [[0.0] * 4] * 3)
     )
-    assert "voxels before" in geometry_problems(head, cropped)[0]
-    assert "position or orientation" in geometry_problems(head, moved)[0]
+    assert "voxels before" in problems_words(geometry_problems(head, cropped))[0]
+    assert "position or orientation" in problems_words(geometry_problems(head, moved))[0]
     found = measure(head, cropped, anatomy)
     assert not found.geometry_unchanged
     assert class_of(found) is None
     flipped = Stored(head.stored.shape, head.stored.affine @ np.diag([-1, 1, 1, 1]), head.stored.dtype)
-    assert "another order" in geometry_problems(head, replace(head, stored=flipped))[0]
+    assert "another order" in problems_words(geometry_problems(head, replace(head, stored=flipped)))[0]
 
 
 def test_a_shrunken_range_of_values_is_named(head):
     small = (head.data // 20).astype(np.uint8)
     shrunk = replace(head, data=small, stored=Stored(head.stored.shape, head.affine, small.dtype))
-    assert "range of values" in geometry_problems(head, shrunk)[0]
+    assert "range of values" in problems_words(geometry_problems(head, shrunk))[0]
 
 
 def test_erosion_is_one_millimetre_in_every_direction():
@@ -240,7 +241,7 @@ def test_no_brain_is_an_error_with_a_reason(head):
     with pytest.raises(AnatomyError, match="brain"):
         find_anatomy(noise)
     found = measure(noise, noise)
-    assert any("could not be located" in text for text in found.problems)
+    assert any("could not be located" in text for text in problems_words(found.problems))
     assert class_of(found) is None
 
 
@@ -254,4 +255,4 @@ def test_the_outermost_voxels_of_the_brain_never_count(size):
 def test_what_is_left_of_ears_is_a_problem_where_they_count():
     kept = {"eyes": 0.1, "nose": None, "mouth": 0.0, "left_ear": 0.62, "right_ear": 0.2}
     assert still_there(kept, FACE_REGIONS) == []
-    assert still_there(kept, EAR_REGIONS) == ["left ear still there (62% of the surface)"]
+    assert still_there(kept, EAR_REGIONS) == [{"code": "region_left", "region": "left_ear", "share": 0.62}]

@@ -140,7 +140,7 @@ def test_measured_ears_are_a_problem_under_the_standard_that_asks_for_them(
     attempt = seen(make, model, SURE)
     measured = {"brain_removed_ml": 0.0, "kept": {"eyes": 0.1, "left_ear": 0.9}, "class": "pass"}
     Attempt.objects.filter(pk=attempt.pk).update(measurements=measured)
-    ears = ["left ear still there (90% of the surface)"]
+    ears = [{"code": "region_left", "region": "left_ear", "share": 0.9}]
     for required, status, problems, klass in ((True, "refer", ears, "face"), (False, "verify", [], "pass")):
         configure(cast, dataset, django_capture_on_commit_callbacks, ears_required=required)
         found = now(attempt)

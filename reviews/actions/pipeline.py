@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from inference.problems import Problem
 from reviews import queue
 from reviews.actions.core import (
     Refused,
@@ -92,7 +93,7 @@ def finish_render(
     view_names: list[str],
     render_version: str,
     measurements: dict,
-    problems: list[str],
+    problems: list[Problem],
 ) -> Attempt:
     """The pictures and measurements are made."""
     return advance(

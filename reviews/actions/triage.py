@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from inference.classes import EAR_REGIONS, class_of, still_there
+from inference.problems import Problem, code_of
 from inference.triage import (
     CLASSES,
     FAILURES,
@@ -24,6 +25,7 @@ from reviews.actions.core import StaleState, active_thresholds, advance, follow_
 from reviews.models import Attempt, Lease, ModelVersion, Prediction, Referral, ThresholdSet, TriageRecord
 from reviews.models.ahead import lease_runs
 from reviews.states import UNDECIDED, Event, Status
+from reviews.wording import problems_words
 
 EVENT_OF = {
     Route.VERIFY: Event.TRIAGED_VERIFY,
@@ -116,11 +118,18 @@ def count_ears(attempt: Attempt) -> None:
     measured, ears = attempt.measurements, attempt.dataset.ears_required
     kept = measured.get("kept", {})
     of_ears = still_there(kept, EAR_REGIONS)
-    attempt.problems = [problem for problem in attempt.problems if problem not in of_ears]
+    attempt.problems = [found for found in attempt.problems if not _of_ears(found, of_ears)]
     attempt.problems += of_ears if ears else []
     if measured.get("brain_removed_ml") is not None:
         klass = class_of(measured["brain_removed_ml"], kept, ears=ears)
         attempt.measurements = measured | {"class": klass}
+
+
+def _of_ears(found: Problem | str, of_ears: list[Problem]) -> bool:
+    """Whether a stored problem is an ear that is left; one from before there were codes is known by its sentence."""
+    if isinstance(found, str):
+        return found in problems_words(of_ears)
+    return code_of(found) == "region_left" and found.get("region") in EAR_REGIONS
 
 
 def confidence_of(attempt: Attempt, prediction: Prediction) -> float:

@@ -9,6 +9,7 @@ from inference.classes import CLASSES
 from reviews.actions.triage import probabilities_of
 from reviews.labels import ears_counted
 from reviews.models import Attempt, Dataset, Prediction, TriageRecord, Verdict
+from reviews.wording import problem_codes, problems_words
 
 CHUNK = 500
 COLUMNS = (
@@ -46,6 +47,7 @@ COLUMNS = (
     "active_seconds",
     "decisions",
     "problems",
+    "problem_codes",
     "error",
     "created_at",
     "updated_at",
@@ -91,7 +93,8 @@ def row(dataset: Dataset, attempt: Attempt, ears: Callable[[datetime], bool]) ->
         "render_version": attempt.render_version,
         "measured_class": attempt.measurements.get("class"),
         "brain_removed_ml": attempt.measurements.get("brain_removed_ml"),
-        "problems": attempt.problems,
+        "problems": problems_words(attempt.problems),
+        "problem_codes": problem_codes(attempt.problems),
         "error": attempt.error_text,
         "created_at": moment(attempt.created_at),
         "updated_at": moment(attempt.updated_at),

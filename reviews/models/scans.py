@@ -14,6 +14,7 @@ from inference.triage import Route
 from reviews.models.ahead import lease_over, silent
 from reviews.models.people import Dataset, Mode
 from reviews.states import JUDGEABLE, WORKING, Status
+from reviews.wording import problems_words
 
 STATUS_CHOICES = [(status.value, status.label) for status in Status]
 ROUTE_CHOICES = [(route.value, route.value) for route in Route]
@@ -205,4 +206,4 @@ class Attempt(models.Model):
     @property
     def problem(self) -> str:
         """One line of what went wrong, for lists."""
-        return self.error_text or "; ".join(self.problems)
+        return self.error_text or "; ".join(problems_words(self.problems))

@@ -6,9 +6,9 @@ from django import template
 from django.urls import reverse
 from django.utils.html import format_html
 
-from inference.triage import REASON_SENTENCES, Reason
 from reviews.models.decisions import CLASS_LABELS
 from reviews.models.people import belongs, counts_are_hidden
+from reviews.wording import problem_words, reason_words
 
 register = template.Library()
 
@@ -95,7 +95,13 @@ def percent(share) -> str:
 @register.filter
 def route_sentence(reason: str) -> str:
     """Why triage chose the route."""
-    return REASON_SENTENCES[Reason(reason)] if reason in Reason._value2member_map_ else ""
+    return reason_words(reason)
+
+
+@register.filter
+def problem_sentence(found) -> str:
+    """What was found wrong."""
+    return problem_words(found)
 
 
 @register.filter

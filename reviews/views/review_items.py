@@ -17,15 +17,9 @@ from reviews.views.pictures import (
     views_of,
     volume_name,
 )
+from reviews.wording import REGIONS, problems_words
 
 SHORT = 6  # letters of a handle that a person reads
-KEPT_LABELS = {
-    "eyes": "Eyes kept",
-    "nose": "Nose kept",
-    "mouth": "Mouth kept",
-    "left_ear": "Left ear kept",
-    "right_ear": "Right ear kept",
-}
 
 
 def card(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dict:
@@ -53,7 +47,7 @@ def full(attempt: Attempt, user, rights: originals.Rights = originals.NONE) -> d
         "minimum_ms": attempt.dataset.min_exposure_ms if attempt.state is Status.VERIFY else 0,
         **run_of(attempt),
         "measurements": measurements(attempt),
-        "problems": list(attempt.problems),
+        "problems": problems_words(attempt.problems),
         "earlier": [earlier(other, rights) for other in others(attempt)],
         "slices": slices(attempt, rights),
         "volumes": volumes(attempt, rights),
@@ -72,7 +66,7 @@ def unsealed(attempt: Attempt, rights: originals.Rights = originals.NONE) -> dic
     return {
         **run_of(attempt),
         "measurements": measurements(attempt),
-        "problems": list(attempt.problems),
+        "problems": problems_words(attempt.problems),
         "earlier": [earlier(other, rights) for other in others(attempt)],
         "opinion": opinion(attempt),
     }
@@ -132,7 +126,7 @@ def measurements(attempt: Attempt) -> list[dict]:
         rows.append({"label": "Brain removed", "value": f"{removed:.1f} ml"})
     for region, share in (measured.get("kept") or {}).items():
         value = "not in view" if share is None else f"{100 * share:.0f} %"
-        rows.append({"label": KEPT_LABELS.get(region, region), "value": value})
+        rows.append({"label": f"{REGIONS.get(region, region).capitalize()} kept", "value": value})
     if "geometry_unchanged" in measured:
         value = "unchanged" if measured["geometry_unchanged"] else "changed"
         rows.append({"label": "Geometry", "value": value})

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
+from inference.problems import Problem
 from inference.triage import Context, ThresholdPolicy, predicted_class, triage
 from reviews.bids import split_extension
 from reviews.ingest import walk
+from reviews.wording import problems_words
 
 
 class Command(BaseCommand):
@@ -108,14 +110,16 @@ class Command(BaseCommand):
             **measured,
         }
 
-    def _examined(self, original: Path | None, defaced, *, ears: bool) -> tuple[dict, list[str]]:
+    def _examined(self, original: Path | None, defaced, *, ears: bool) -> tuple[dict, list[Problem]]:
         if original is None:
             return {}, []
         from inference.physical_checks import examine
         from inference.volumes import read_volume
 
         found = examine(read_volume(original), defaced, ears=ears)
-        return {"measured": found.measurements, "problems": found.problems}, found.problems
+        measured = found.measurements | {"problems": problems_words(found.measurements["problems"])}
+        told = {"problems": problems_words(found.problems), "problem_codes": found.problems}
+        return {"measured": measured, **told}, found.problems
 
 
 @contextmanager
