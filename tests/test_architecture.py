@@ -1,5 +1,6 @@
 """The rules that hold the rooms apart, checked by the tools that know them."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,37 @@ def test_starting_the_web_application_loads_no_network_library():
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.strip() == ""
+
+
+def imported(file):
+    """Every module that a file names in an import, at the top or in a function."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def of_tests(name):
+    """Whether a module belongs to the tests themselves, not to what they share with others."""
+    part = (*name.split("."), "")
+    return part[0] == "tests" and (
+        part[1].startswith("test_") or part[1] in ("conftest", "browser", "faults")
+    )
+
+
+def test_benchmarks_and_tests_do_not_import_each_other():
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    benchmarks = [file for file in files if "benchmarks" in file.parts]
+    tests = [file for file in files if file not in benchmarks]
+    assert len(benchmarks) > 3
+    assert len(tests) > 50
+    wrong = [(f.name, name) for f in benchmarks for name in imported(f) if of_tests(name)]
+    wrong += [(f.name, name) for f in tests for name in imported(f) if name.startswith("tests.benchmarks")]
+    assert wrong == []
+
+
+def test_what_judges_a_model_lies_where_models_are_made():
+    for file in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        assert [name for name in imported(file) if name.startswith("inference.training")] == [], file.name

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.verdict_time import study
+from tests.painted import paint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SIZE = (576, 639)
 CHUNK = 500
 
 
@@ -69,19 +69,6 @@ def refill(dataset, count: int) -> None:
         )
 
 
-def paint(folder: Path, names: Sequence[str]) -> None:
-    """One shaded ball per view; its size in bytes is like that of a rendered head."""
-    from PIL import Image, ImageChops, ImageDraw
-
-    folder.mkdir()
-    for name in names:
-        ball = Image.radial_gradient("L").resize(SIZE).point(lambda value: max(0, 220 - value))
-        image = ImageChops.add(ball, Image.effect_noise(SIZE, 10).point(lambda value: value // 6))
-        ImageDraw.Draw(image).text((30, 30), name, fill=255)
-        image.save(folder / f"{name}.webp", quality=80)
-        image.resize((SIZE[0] // 2, SIZE[1] // 2)).save(folder / f"{name}.thumb.webp", quality=80)
-
-
 @contextmanager
 def gunicorn(workers: int) -> Iterator[str]:
     """The web server as the supervisor starts it, on a free port."""
@@ -111,20 +98,6 @@ def wait_for(address: str, patience: float = 90.0) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
-
-
-def reviewer(dataset, name: str) -> tuple[object, str]:
-    """A new reviewer of the dataset and the key of their session."""
-    from django.contrib.auth import get_user_model
-    from django.test import Client
-
-    from reviews import actions
-
-    user = get_user_model().objects.create_user(name)
-    actions.grant(actor=None, dataset=dataset, user=user, role="reviewer")
-    client = Client()
-    client.force_login(user)
-    return user, client.cookies["sessionid"].value
 
 
 def spread(times: Sequence[float]) -> str:

@@ -8,7 +8,8 @@ allows with no minimum exposure and with the default of 0.5 s a scan.
 import argparse
 import time
 
-from tests.benchmarks.server import load, refill, reviewer, say, spread, workbench
+from tests.benchmarks.server import load, refill, say, spread, workbench
+from tests.robots import reviewer
 
 ROBOT_SCANS = 3000
 CHROMIUM = "/usr/bin/chromium"

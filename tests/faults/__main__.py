@@ -84,8 +84,8 @@ def study(asked, made: Place, ledger: Ledger):
     from django.core.management import call_command
 
     from reviews import actions
-    from tests.benchmarks.server import reviewer
     from tests.faults.stock import Stock
+    from tests.robots import reviewer
 
     call_command("migrate", verbosity=0, skip_checks=True)
     dataset = actions.create_dataset(actor=None, slug=robots.SLUG)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import SimpleNamespace
 
-from tests.benchmarks.robots import Robot
 from tests.faults.ledger import Ledger
+from tests.robots import Robot
 
 SLUG = "faults"
 GRACE = 60.0  # seconds a robot goes on asking after its time is over

@@ -90,7 +90,7 @@ def _write(path: Path, content: bytes, number: int) -> Path:
 def _pictures(data: Path) -> list[str]:
     """Folders with painted pictures, below the data folder."""
     from reviews.views.pictures import VIEW_LABELS
-    from tests.benchmarks.server import paint
+    from tests.painted import paint
 
     names = [f"views/stock-{number}" for number in range(MODELS)]
     (data / "views").mkdir(exist_ok=True)

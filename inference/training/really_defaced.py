@@ -1,4 +1,4 @@
-"""A model on heads that others really defaced: `python -m tests.benchmarks.really_defaced MODEL HEADS`.
+"""A model on heads that others really defaced: `python -m inference.training.really_defaced MODEL HEADS`.
 
 HEADS has a manifest.csv (file, person, ...) whose files in `defaced/` are published volumes without originals.
 They were looked at in this software's own pictures and judged by hand before any model was asked. Those in `other/`

@@ -1,4 +1,4 @@
-"""A model on real files defaced by real engines, well and badly: `python -m tests.benchmarks.real_engines MODEL HEADS WORK`.
+"""A model on files defaced by real engines: `python -m inference.training.real_engines MODEL HEADS WORK`.
 
 HEADS holds prepared heads (inference.training.simulate.heads). Every engine runs on whole 1 mm files, reads them back
 through the one reader, and truth is measured on the voxels that changed. Nothing of this was trained on:
@@ -28,7 +28,7 @@ from inference.projections.frame import VOXEL_MM
 from inference.projections.network_input import network_inputs
 from inference.regions import BRAIN_AT, GRID, by_region
 from inference.removal import changed
-from inference.training import shards
+from inference.training import deepdefacer, shards
 from inference.training.evaluate import HEAD, by, choose_policy, confusion, row
 from inference.training.evaluation_cases import Case
 from inference.training.simulate.deformed_head import make_instance, smooth_field
@@ -37,7 +37,6 @@ from inference.training.simulate.intensities import _TYPICAL
 from inference.training.simulate.sample import regions_kept
 from inference.triage import ThresholdPolicy
 from inference.volumes import read_volume
-from tests.benchmarks import deepdefacer
 
 STANDARD = deface.PLANS["standard"]
 PLANS = {
@@ -182,7 +181,7 @@ def main():
     for name in ("model", "heads", "work"):
         parser.add_argument(name, type=Path)
     parser.add_argument(
-        "--deepdefacer", type=Path, help="that tool's model.hdf5: see tests.benchmarks.deepdefacer"
+        "--deepdefacer", type=Path, help="that tool's model.hdf5: see inference.training.deepdefacer"
     )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
