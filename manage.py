@@ -143,7 +143,17 @@ def run_tests(arguments: list[str]) -> int:
     chromium = find_chromium()
     with tempfile.TemporaryDirectory(prefix="qc-test-") as folder:
         environment = {**os.environ, "QC_DATA_DIR": folder, "QC_CHROMIUM": chromium}
-        return subprocess.call([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT, env=environment)
+        argv = [str(PYTHON), "-m", "pytest", *in_parallel(arguments), *arguments]
+        return subprocess.call(argv, cwd=ROOT, env=environment)
+
+
+def in_parallel(arguments: list[str]) -> list[str]:
+    """Options that spread test files over the cores, unless the caller says how or asks for one file."""
+    chosen = any(word.startswith(("-n", "--numprocesses", "--dist")) for word in arguments)
+    off = "no:xdist" in arguments or "-pno:xdist" in arguments
+    paths = [word for word in arguments if Path(ROOT, word.partition("::")[0]).exists()]
+    one_file = bool(paths) and len({word.partition("::")[0] for word in paths}) == 1 and ".py" in paths[0]
+    return [] if chosen or off or one_file else ["-n", "auto", "--dist", "loadfile"]
 
 
 def find_chromium() -> str:

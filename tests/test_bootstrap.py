@@ -76,6 +76,44 @@ def test_requirements_count_with_those_they_name(manage):
     assert b"one==1" in manage.contents(manage.DEVELOPMENT)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["-q"], ["-x", "-k", "undo"], ["tests/browser"], ["tests/test_one.py", "tests/test_two.py"],
+     ["-p", "no:cacheprovider"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_several_test_files_are_spread_over_the_cores(manage, tmp_path, arguments):
+    files_at(tmp_path)
+    assert manage.in_parallel(arguments) == ["-n", "auto", "--dist", "loadfile"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-n", "2"], ["-n0"], ["--numprocesses=3"], ["--dist", "no"], ["-p", "no:xdist"], ["tests/test_one.py", "-q"],
+     ["tests/test_one.py::test_this", "tests/test_one.py::test_that"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_one_file_and_a_caller_who_says_how_are_left_alone(manage, tmp_path, arguments):
+    files_at(tmp_path)
+    assert manage.in_parallel(arguments) == []
+
+
+def files_at(folder):
+    (folder / "tests/browser").mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / f"tests/test_{name}.py").touch()
+
+
+@pytest.mark.parametrize(("body", "status"), [("pass", 0), ("assert False", 1)])
+def test_the_exit_status_of_the_tests_is_that_of_pytest(manage, tmp_path, monkeypatch, body, status):
+    monkeypatch.setattr(manage, "PYTHON", sys.executable)
+    monkeypatch.setattr(manage, "installed", lambda requirements: True)
+    monkeypatch.setattr(manage, "find_chromium", lambda: "")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:django -p no:playwright\n")
+    (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n")
+    assert manage.run_tests(["-q", "-n", "1"]) == status
+
+
 def test_stdout_of_a_command_is_its_result_alone():
     done = subprocess.run(
         [sys.executable, "manage.py", "version"], capture_output=True, text=True, cwd=ROOT, check=True
