@@ -1,8 +1,9 @@
 """Pure figures: Wilson interval, coverage, selective accuracy, false-pass rate, and what cut-offs would mean."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from inference.classes import CLASSES
 from inference.triage import (
     FAILURES,
     SUM_TOLERANCE,
+    Context,
     Flags,
     Floats,
     Route,
@@ -17,8 +19,6 @@ from inference.triage import (
     predicted_class,
     triage,
 )
-
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,39 @@ class Interval:
         return self.count / self.total if self.total else None
 
 
-def wilson(count: int, total: int, z: float = Z95) -> Interval:
-    """Wilson score interval of `count` of `total`; of nothing it is 0 to 1."""
+@lru_cache(maxsize=4096)
+def wilson(count: int, total: int) -> Interval:
+    """95 % Wilson score interval of `count` of `total`; of nothing it is 0 to 1."""
+    from scipy.stats import binomtest  # half a second that a page without intervals need not wait for
+
     if not 0 <= count <= total:
         raise ValueError(f"{count} of {total} is not a share")
     if total == 0:
         return Interval(0, 0, 0.0, 1.0)
-    share, square = count / total, z * z
-    middle = share + square / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
-    scale = 1 + square / total
-    low = 0.0 if count == 0 else max(0.0, (middle - spread) / scale)
-    high = 1.0 if count == total else min(1.0, (middle + spread) / scale)
-    return Interval(count, total, low, high)
+    found = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return Interval(count, total, max(0.0, float(found.low)), min(1.0, float(found.high)))
+
+
+class Routed(Protocol):
+    """What can be routed and was judged."""
+
+    @property
+    def probabilities(self) -> Mapping[str, float]: ...
+
+    @property
+    def truth(self) -> str: ...
+
+    @property
+    def context(self) -> Context: ...
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One case of known class: the model's probabilities and the truth."""
+    """One case of known class: the network's probabilities, the truth, and what else its route rests on."""
 
     probabilities: Mapping[str, float]
     truth: str
+    context: Context
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,11 @@ class Evidence:
     false_pass: Interval
 
 
-def evidence(cases: Sequence[Judged], policy: ThresholdPolicy) -> Evidence:
-    """Coverage, accuracy of what was decided, and false passes among confident passes."""
+def evidence(cases: Sequence[Routed], policy: ThresholdPolicy) -> Evidence:
+    """Coverage, accuracy of what was decided, and false passes among confident passes: by the whole route."""
     decided = correct = passes = false_passes = 0
     for case in cases:
-        route = triage(case.probabilities, policy).route
+        route = triage(case.probabilities, policy, case.context).route
         if route is Route.REFER:
             continue
         decided += 1

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from inference.metrics import Judged, evidence, wilson
-from inference.triage import ThresholdPolicy, predicted_class
+from inference.triage import Context, ThresholdPolicy, predicted_class
 
 Figures = dict[str, Any]
 FIGURES = ("accuracy", "coverage", "selective_accuracy", "false_pass")
@@ -26,7 +26,7 @@ def figures(answers: Sequence[Answer], policy: ThresholdPolicy) -> Figures:
     Each is {count, total, low, high}: a share with its 95 % Wilson interval.
     """
     right = sum(predicted_class(answer.probabilities) == answer.truth for answer in answers)
-    routed = [Judged(a.probabilities if a.in_distribution else {}, a.truth) for a in answers]
+    routed = [Judged(a.probabilities, a.truth, Context.of_network_alone(a.in_distribution)) for a in answers]
     return {"cases": len(answers), "accuracy": asdict(wilson(right, len(answers)))} | {
         name: asdict(interval) for name, interval in vars(evidence(routed, policy)).items()
     }

@@ -85,13 +85,24 @@ class Triage:
 
 @dataclass(frozen=True)
 class Context:
-    """What triage must know beside the probabilities; every doubt in it refers."""
+    """What triage must know beside the probabilities; every doubt in it refers. Nothing in it is taken for granted.
 
-    in_distribution: bool = True
-    class_order: Sequence[str] = CLASSES
-    model_render_version: str = ""
-    attempt_render_version: str = ""
-    problems: Sequence[Problem | str] = ()
+    problems: what the physical checks found, in any form; empty where there is nothing or no original.
+    """
+
+    in_distribution: bool
+    class_order: Sequence[str]
+    model_render_version: str
+    attempt_render_version: str
+    problems: Sequence[Problem | str]
+
+    @classmethod
+    def of_network_alone(cls, in_distribution: bool) -> Self:
+        """For judging a network by itself: its own renderer and classes, no original to measure against."""
+        return cls(in_distribution, CLASSES, "", "", ())
+
+
+NOTHING_KNOWN = Context(False, (), "", "", ())
 
 
 def sound(probabilities: Mapping[str, float] | None) -> bool:
@@ -119,14 +130,11 @@ def doubt(probabilities: Mapping[str, float] | None, context: Context) -> Reason
     return None
 
 
-def triage(
-    probabilities: Mapping[str, float] | None, policy: ThresholdPolicy, context: Context | None = None
-) -> Triage:
+def triage(probabilities: Mapping[str, float] | None, policy: ThresholdPolicy, context: Context) -> Triage:
     """Route one attempt; whatever is not beyond doubt is referred.
 
     A failed physical check forbids the confident pass; it does not hold back a confident failure.
     """
-    context = context or Context()
     reason = doubt(probabilities, context)
     if reason is not None or probabilities is None:
         return Triage(Route.REFER, reason or Reason.NO_PREDICTION)

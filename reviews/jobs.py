@@ -18,7 +18,6 @@ from django.db import close_old_connections, connection
 from inference.files import beside, plain, put
 from inference.opening import open_regular, stamp_of
 from inference.processes import gone, host_name, worker_name
-from inference.projections.network_input import RENDER_VERSION as NETWORK_VERSION
 from inference.projections.network_input import NetworkInput, network_inputs, save_inputs, stored_inputs
 from inference.volumes import Volume, VolumeError
 from reviews import actions
@@ -303,8 +302,9 @@ def _predict_in_the_shadow(ready: list[tuple[Attempt, NetworkInput]]) -> None:
     for model in ModelVersion.objects.filter(state=ModelVersion.State.SHADOW):
         try:
             results = registered_classifier(model).predict([inputs for _, inputs in ready])
-            for (attempt, _), result in zip(ready, results, strict=True):
-                actions.record_shadow(attempt=attempt, model=model, finding=_finding(result))
+            for (attempt, inputs), result in zip(ready, results, strict=True):
+                finding = _finding(inputs, result)
+                actions.record_shadow(actor=None, attempt=attempt, model=model, finding=finding)
         except Exception:
             log.exception("model %s cannot run in the shadow", model.version)
 
@@ -329,20 +329,20 @@ def _recorder(model: ModelVersion, inputs, result) -> Callable[[Attempt], None]:
     def work(attempt: Attempt) -> None:
         pictures = save_pictures(attempt.views_path, inputs, result, model.version[:8])
         actions.record_prediction(
-            actor=None, attempt=attempt, model=model, finding=_finding(result), saliency=pictures
+            actor=None, attempt=attempt, model=model, finding=_finding(inputs, result), saliency=pictures
         )
 
     return work
 
 
-def _finding(result) -> actions.Finding:
+def _finding(inputs: NetworkInput, result) -> actions.Finding:
     return actions.Finding(
         probabilities=result.probabilities,
         with_ears=result.probabilities_for(ears=True),
         attributes=result.attributes,
         remains=result.remains,
         in_distribution=bool(result.in_distribution),
-        render_version=NETWORK_VERSION,
+        render_version=inputs.render_version,
     )
 
 

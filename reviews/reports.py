@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -191,11 +191,16 @@ def attempts_needed(datasets) -> list[dict]:
 
 
 def plans(datasets) -> list[dict]:
-    """How each plan has done: decided attempts and how many passed."""
-    rows = Attempt.objects.filter(
-        dataset__in=datasets, status__in=[Status.PASSED, Status.FAILED, Status.NEEDS_PERSON]
+    """How each plan has done: what people decided and how much of it passed; the machine's word does not count."""
+    said = Verdict.objects.standing().filter(
+        attempt__dataset__in=datasets, kind=Verdict.Kind.DECISION, on_known_case=False
     )
-    grouped = rows.values("plan").annotate(
-        decided=Count("pk"), passed=Count("pk", filter=Q(status=Status.PASSED))
+    grouped = (
+        said.exclude(mode=Mode.PRACTICE)
+        .values(plan=F("attempt__plan"))
+        .annotate(
+            decided=Count("attempt", distinct=True),
+            passed=Count("attempt", distinct=True, filter=Q(klass="pass")),
+        )
     )
     return [row | {"share": wilson(row["passed"], row["decided"])} for row in grouped.order_by("-decided")]

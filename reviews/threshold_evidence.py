@@ -11,7 +11,7 @@ from django.db.models import Case, IntegerField, OuterRef, Q, Subquery, When
 from inference.classes import CLASSES
 from inference.metrics import Judged, Outlook, Waiting, what_if
 from inference.metrics import evidence as figures
-from inference.triage import ThresholdPolicy, predicted_class, sound
+from inference.triage import Context, ThresholdPolicy, predicted_class, sound
 from reviews.actions.triage import retriageable, under_standard
 from reviews.labels import ears_counted
 from reviews.models import Attempt, Dataset, Mode, ModelVersion, Prediction, Verdict
@@ -21,27 +21,35 @@ MOST_CASES = 5000
 BINS = 40
 DEFAULT_SECONDS = {Mode.VERIFY: 2.5, Mode.VISUAL: 20.0}
 RECENT = 2000
+SAID = [*(f"p_{name}" for name in CLASSES), "with_ears", "attributes"]
+BESIDE = [  # in the order of Context
+    "in_distribution",
+    "model_version__class_order",
+    "model_version__render_version",
+    "render_version",
+]
 
 
 def judged_cases() -> list[Judged]:
     """The latest scans with both a person's verdict and a sound prediction; the person is the truth.
 
-    The last verdict on an attempt counts alone. The prediction is the one under the standard it was judged by.
+    The last verdict on an attempt counts alone. The prediction is the one under the standard it was judged by, beside
+    what else the route rests on: doubts about the prediction, problems that the physical checks found.
     """
     latest = Prediction.objects.filter(attempt=OuterRef("attempt_id"), shadow=False).order_by("-pk")
-    fields = [*(f"p_{name}" for name in CLASSES), "with_ears", "attributes"]
-    columns = {f"said_{name}": Subquery(latest.values(name)[:1]) for name in fields}
+    fields = [*SAID, *BESIDE]
+    columns = {f"said_{name.replace('__', '_of_')}": Subquery(latest.values(name)[:1]) for name in fields}
     decisions = (
         Verdict.objects.standing().filter(kind="decision", on_known_case=False).exclude(mode=Mode.PRACTICE)
     )
-    facts = ("attempt_id", "klass", "created_at", "attempt__dataset", *columns)
+    facts = ("attempt_id", "klass", "created_at", "attempt__dataset", "attempt__problems", *columns)
     standards = {dataset.pk: ears_counted(dataset) for dataset in Dataset.objects.all()}
     rows = decisions.annotate(**columns).order_by("-pk").values_list(*facts)[:MOST_CASES]
     cases = []
-    for klass, when, dataset, *said in _newest(rows):
-        shares = _said(said, ears=standards[dataset](when))
+    for klass, when, dataset, problems, *row in _newest(rows):
+        shares = _said(row[: len(SAID)], ears=standards[dataset](when))
         if shares and sound(shares):
-            cases.append(Judged(shares, klass))
+            cases.append(Judged(shares, klass, Context(*row[len(SAID) :], problems)))
     return cases
 
 

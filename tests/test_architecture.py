@@ -1,11 +1,15 @@
 """The rules that hold the rooms apart, checked by the tools that know them."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from reviews import actions
+from reviews.actions import models, thresholds
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -69,3 +73,17 @@ def test_benchmarks_and_tests_do_not_import_each_other():
 def test_what_judges_a_model_lies_where_models_are_made():
     for file in (ROOT / "tests" / "benchmarks").glob("*.py"):
         assert [name for name in imported(file) if name.startswith("inference.training")] == [], file.name
+
+
+def test_every_action_takes_its_actor_by_keyword():
+    """Who did it is never mistaken for what it was done to."""
+    written = [actions, thresholds, models]
+    found = {
+        f"{module.__name__}.{name}": inspect.signature(value).parameters["actor"].kind
+        for module in written
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and not name.startswith(("_", "require_"))
+        if "actor" in inspect.signature(value).parameters
+    }
+    assert len(found) > 40
+    assert {name for name, kind in found.items() if kind is not inspect.Parameter.KEYWORD_ONLY} == set()

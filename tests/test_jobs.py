@@ -290,3 +290,13 @@ def test_the_brain_of_an_original_is_found_once_for_all_its_attempts(
     assert first.measurements == again.measurements
     assert np.array_equal(first.brain, again.brain)
     assert first.brain.any()
+
+
+def test_what_another_renderer_made_is_referred(defaced, weights, monkeypatch):
+    """The version kept is that of the input that was classified, so a network made for another one passes nothing."""
+    use(weights["pass"])
+    jobs.render_attempt(defaced.pk)
+    monkeypatch.setattr("inference.projections.network_input.RENDER_VERSION", "2")
+    assert jobs.classify_attempts([defaced.pk]) == 1
+    assert (now(defaced).status, now(defaced).route_reason) == (Status.REFER, "render_version_mismatch")
+    assert Prediction.objects.get().render_version == "2"

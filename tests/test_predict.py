@@ -48,7 +48,7 @@ def some_inputs(count):
     rng = np.random.default_rng(0)
     return [
         NetworkInput(
-            rng.integers(0, 255, (6, 6, 80, 80), np.uint8), rng.integers(0, 255, (64, 80, 80), np.uint8)
+            rng.integers(0, 255, (6, 6, 80, 80), np.uint8), rng.integers(0, 255, (64, 80, 80), np.uint8), "1"
         )
         for _ in range(count)
     ]
@@ -123,7 +123,7 @@ sys.addaudithook(refuse)
 import pathlib, numpy, time
 from inference.classifier import Classifier
 from inference.projections.network_input import NetworkInput
-head = NetworkInput(numpy.zeros((6, 6, 80, 80), "uint8"), numpy.zeros((64, 80, 80), "uint8"))
+head = NetworkInput(numpy.zeros((6, 6, 80, 80), "uint8"), numpy.zeros((64, 80, 80), "uint8"), "1")
 print(len(Classifier.load(pathlib.Path({str(weights)!r})).predict([head])))
 assert sys.modules["openvino_telemetry"] is None
 time.sleep(0.5)
@@ -159,7 +159,9 @@ def test_in_8_bits_it_says_nearly_the_same(network, inputs, weights):
 
 
 def test_the_mirrored_head_is_answered_alike_with_left_and_right_exchanged(inputs, weights):
-    other = [NetworkInput(s.numpy(), v.numpy()) for s, v in zip(*mirrored(*tensors(inputs)), strict=True)]
+    other = [
+        NetworkInput(s.numpy(), v.numpy(), "1") for s, v in zip(*mirrored(*tensors(inputs)), strict=True)
+    ]
     assert not np.array_equal(other[0].surfaces, inputs[0].surfaces)
     classifier = Classifier.load(weights)
     for plain, turned in zip(classifier.predict(inputs), classifier.predict(other), strict=True):

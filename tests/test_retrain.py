@@ -37,7 +37,7 @@ def stored(path, klass, seed):
     if klass == "brain":
         volume[:, 30:60] //= 40
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_inputs(path, NetworkInput(surfaces, volume))
+    save_inputs(path, NetworkInput(surfaces, volume, "1"))
     return path
 
 

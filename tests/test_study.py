@@ -53,4 +53,7 @@ def test_a_good_defacing_of_the_study_is_a_confident_pass_of_a_new_site(tmp_path
     assert person.fault == "none"
     _, defaced = demo_heads.make(person, tmp_path)
     (said,) = Classifier.load().predict([network_inputs(read_volume(defaced))])
-    assert triage(said.probabilities, ThresholdPolicy(), Context(said.in_distribution)).route is Route.VERIFY
+    assert (
+        triage(said.probabilities, ThresholdPolicy(), Context.of_network_alone(said.in_distribution)).route
+        is Route.VERIFY
+    )

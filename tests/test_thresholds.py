@@ -1,6 +1,7 @@
 """Triage is fail-closed, and the figures about it are right."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,19 +23,35 @@ from inference.triage import (
 SURE = {"pass": 0.97, "face": 0.01, "brain": 0.01, "both": 0.01}
 FACE = {"pass": 0.02, "face": 0.9, "brain": 0.04, "both": 0.04}
 POLICY = ThresholdPolicy(verify_min=0.9, fail_min=0.95, class_min=0.9)
+TRUSTED = Context(
+    in_distribution=True,
+    class_order=CLASSES,
+    model_render_version="1",
+    attempt_render_version="1",
+    problems=(),
+)
+
+
+def doubted(**changes) -> Context:
+    """A context without a doubt but for these."""
+    return replace(TRUSTED, **changes)
+
+
 shares = st.lists(st.floats(0.001, 1), min_size=4, max_size=4).map(
     lambda parts: dict(zip(CLASSES, (part / sum(parts) for part in parts), strict=True))
 )
 
 
 def test_the_three_routes():
-    assert triage(SURE, POLICY).route is Route.VERIFY
-    assert triage(FACE, POLICY).route is Route.FAIL
-    assert triage({"pass": 0.5, "face": 0.5, "brain": 0, "both": 0}, POLICY).route is Route.REFER
+    assert triage(SURE, POLICY, TRUSTED).route is Route.VERIFY
+    assert triage(FACE, POLICY, TRUSTED).route is Route.FAIL
+    assert triage({"pass": 0.5, "face": 0.5, "brain": 0, "both": 0}, POLICY, TRUSTED).route is Route.REFER
 
 
 def test_a_sure_failure_of_unsure_kind_is_referred():
-    assert triage({"pass": 0.01, "face": 0.5, "brain": 0.4, "both": 0.09}, POLICY).route is Route.REFER
+    assert (
+        triage({"pass": 0.01, "face": 0.5, "brain": 0.4, "both": 0.09}, POLICY, TRUSTED).route is Route.REFER
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,18 +69,18 @@ def test_a_sure_failure_of_unsure_kind_is_referred():
     ],
 )
 def test_what_cannot_be_trusted_is_referred(probabilities, reason):
-    decision = triage(probabilities, POLICY)
+    decision = triage(probabilities, POLICY, TRUSTED)
     assert (decision.route, decision.reason) == (Route.REFER, reason)
 
 
 @pytest.mark.parametrize(
     ("context", "reason"),
     [
-        (Context(in_distribution=False), Reason.OUT_OF_DISTRIBUTION),
-        (Context(class_order=("face", "pass", "brain", "both")), Reason.CLASS_ORDER_MISMATCH),
-        (Context(class_order=()), Reason.CLASS_ORDER_MISMATCH),
-        (Context(model_render_version="2", attempt_render_version="1"), Reason.RENDER_VERSION_MISMATCH),
-        (Context(problems=("brain",)), Reason.PHYSICAL_CHECK),
+        (doubted(in_distribution=False), Reason.OUT_OF_DISTRIBUTION),
+        (doubted(class_order=("face", "pass", "brain", "both")), Reason.CLASS_ORDER_MISMATCH),
+        (doubted(class_order=()), Reason.CLASS_ORDER_MISMATCH),
+        (doubted(model_render_version="2", attempt_render_version="1"), Reason.RENDER_VERSION_MISMATCH),
+        (doubted(problems=("brain",)), Reason.PHYSICAL_CHECK),
     ],
 )
 def test_each_doubt_refers_a_confident_pass(context, reason):
@@ -74,8 +91,8 @@ def test_each_doubt_refers_a_confident_pass(context, reason):
 @given(shares, st.floats(0.51, 1), st.floats(0.51, 1))
 def test_stricter_cutoffs_never_decide_more(probabilities, one, two):
     loose, strict = sorted((one, two))
-    if triage(probabilities, ThresholdPolicy(strict, strict)).route is not Route.REFER:
-        assert triage(probabilities, ThresholdPolicy(loose, loose)).route is not Route.REFER
+    if triage(probabilities, ThresholdPolicy(strict, strict), TRUSTED).route is not Route.REFER:
+        assert triage(probabilities, ThresholdPolicy(loose, loose), TRUSTED).route is not Route.REFER
 
 
 @given(shares, st.floats(0, 1))
@@ -120,14 +137,33 @@ def test_of_nothing_nothing_is_known():
 def test_evidence_counts_by_hand():
     unclear = {"pass": 0.5, "face": 0.5, "brain": 0.0, "both": 0.0}
     cases = (
-        [Judged(SURE, "pass")] * 6
-        + [Judged(SURE, "face")] * 2
-        + [Judged(FACE, "face"), Judged(unclear, "pass")]
+        [Judged(SURE, "pass", TRUSTED)] * 6
+        + [Judged(SURE, "face", TRUSTED)] * 2
+        + [Judged(FACE, "face", TRUSTED), Judged(unclear, "pass", TRUSTED)]
     )
     found = evidence(cases, POLICY)
     assert (found.coverage.count, found.coverage.total) == (9, 10)
     assert (found.selective_accuracy.count, found.selective_accuracy.total) == (7, 9)
     assert (found.false_pass.count, found.false_pass.total) == (2, 8)
+
+
+def test_the_whole_route_is_judged_not_the_cutoffs_alone():
+    """What a measurement or a doubt keeps from verification is no false pass of the route."""
+    held = doubted(problems=("nose still there",))
+    strange = doubted(in_distribution=False)
+    cases = [Judged(SURE, "pass", TRUSTED)] * 5 + [Judged(SURE, "face", held), Judged(SURE, "brain", strange)]
+    found = evidence(cases, POLICY)
+    assert (found.false_pass.count, found.false_pass.total) == (0, 5)
+    assert (found.coverage.count, found.coverage.total) == (5, 7)
+
+
+def test_triage_is_told_all_it_must_know():
+    with pytest.raises(TypeError):
+        triage(SURE, POLICY)
+    for name in TRUSTED.__dataclass_fields__:
+        rest = {other: getattr(TRUSTED, other) for other in TRUSTED.__dataclass_fields__ if other != name}
+        with pytest.raises(TypeError):
+            Context(**rest)
 
 
 odd = st.sampled_from([math.nan, math.inf, -0.2, 0.0, 0.5, 1.0, 1.0005, 1.2])
@@ -151,7 +187,7 @@ def in_arrays(cases) -> Waiting:
 def test_many_at_once_are_routed_as_one_by_one(cases, policy):
     counts = {"verify": 0, "refer": 0, "fail": 0}
     for said, trusted, problem in cases:
-        context = Context(in_distribution=trusted, problems=["found"] if problem else [])
+        context = doubted(in_distribution=trusted, problems=["found"] if problem else [])
         counts[triage(said, policy, context).route.value] += 1
     assert what_if(in_arrays(cases), policy).routes == counts
 

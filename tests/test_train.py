@@ -33,9 +33,11 @@ from inference.training.evaluation_cases import Case
 from inference.training.losses import joint_loss, losses
 from inference.training.muon import DECAY, Optimiser
 from inference.training.network import DefacingNet
-from inference.triage import ThresholdPolicy, triage
+from inference.triage import Context, ThresholdPolicy, triage
 from tests.heads import make_shards
 from tests.test_predict import SMALL
+
+ALONE = Context.of_network_alone(in_distribution=True)
 
 
 def test_an_ambiguous_answer_is_summed_out_of_the_likelihood():
@@ -300,17 +302,18 @@ def test_chosen_cut_offs_keep_false_passes_within_the_limit():
     cases = [case(0.997, "pass")] * 300 + [case(0.93, "face")] * 10 + [case(0.3, "face")] * 30
     policy = choose_policy(cases)
     assert policy.verify_min > 0.93
-    decided = [c for c in cases if triage(c.probabilities, policy).route == "fail"]
+    decided = [c for c in cases if triage(c.probabilities, policy, ALONE).route == "fail"]
     assert decided == [], "0.23 for each failure decides for none of them"
     sure = Case({"pass": 0.02, "face": 0.9, "brain": 0.05, "both": 0.03}, "face")
     wrong = Case({"pass": 0.02, "face": 0.7, "brain": 0.2, "both": 0.08}, "brain")
-    assert triage(wrong.probabilities, choose_policy([*cases, *[sure] * 60, *[wrong] * 5])).route == "fail", (
-        "5 errors in 365 decisions are within 2 %"
-    )
+    assert (
+        triage(wrong.probabilities, choose_policy([*cases, *[sure] * 60, *[wrong] * 5]), ALONE).route
+        == "fail"
+    ), "5 errors in 365 decisions are within 2 %"
     policy = choose_policy([*cases, *[sure] * 60, *[wrong] * 10])
-    assert triage(sure.probabilities, policy).route == "fail"
-    assert triage(wrong.probabilities, policy).route == "refer"
-    assert all(triage(c.probabilities, policy).route != "verify" for c in cases if c.truth != "pass")
+    assert triage(sure.probabilities, policy, ALONE).route == "fail"
+    assert triage(wrong.probabilities, policy, ALONE).route == "refer"
+    assert all(triage(c.probabilities, policy, ALONE).route != "verify" for c in cases if c.truth != "pass")
 
 
 def test_few_false_passes_do_not_hide_what_the_probabilities_expect():

@@ -196,7 +196,7 @@ def promoted(model):
             actor=None, version=version, render_version=RENDER, class_order=list(CLASSES)
         )
         with transaction.atomic():
-            switch_model(None, new)
+            switch_model(new, actor=None)
         return new
 
     return made

@@ -46,6 +46,7 @@ class NetworkInput:
 
     surfaces: ByteArray
     volume: ByteArray
+    render_version: str  # of the renderer that made it, whatever this software's is
 
 
 def as_bytes(data: FloatArray) -> ByteArray:
@@ -105,7 +106,7 @@ def surface_view(data: FloatArray, head: BoolArray, air: float, view: str) -> By
 def network_input(frame: HeadFrame) -> NetworkInput:
     """The projections of one head; deterministic, about 10 ms."""
     surfaces = np.stack([surface_view(frame.data, frame.head, frame.air, view) for view in SURFACES])
-    return NetworkInput(surfaces=surfaces, volume=as_bytes(frame.data))
+    return NetworkInput(surfaces=surfaces, volume=as_bytes(frame.data), render_version=RENDER_VERSION)
 
 
 def network_inputs(volume: Volume) -> NetworkInput:
@@ -115,16 +116,19 @@ def network_inputs(volume: Volume) -> NetworkInput:
 
 def save_inputs(path: Path, inputs: NetworkInput) -> None:
     """Keep the network's input beside the pictures, for classifying again and for training."""
-    save_arrays(path, compressed=True, surfaces=inputs.surfaces, volume=inputs.volume, version=RENDER_VERSION)
+    save_arrays(
+        path, compressed=True, surfaces=inputs.surfaces, volume=inputs.volume, version=inputs.render_version
+    )
 
 
 def load_inputs(path: Path) -> NetworkInput | None:
     """The stored network input; None when there is none, it is damaged or another version made it."""
     try:
         with open_regular(path.absolute()) as file, np.load(file) as stored:
-            if str(stored["version"]) != RENDER_VERSION:
+            version = str(stored["version"])
+            if version != RENDER_VERSION:
                 return None
-            return NetworkInput(surfaces=stored["surfaces"], volume=stored["volume"])
+            return NetworkInput(stored["surfaces"], stored["volume"], version)
     except DAMAGED:
         return None
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from inference import classes
 from inference.classifier import Classifier, Result
 from inference.files import DAMAGED, save_arrays
-from inference.metrics import Judged
 from inference.regions import REGIONS
 from inference.training import shards
 from inference.training.simulate.generate import one_thread_each
+from inference.triage import Context
 
 BATCH = 24
 KEPT = 1  # raise it when a Result means something else
@@ -30,9 +30,11 @@ Said = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Case(Judged):
-    """A judged sample and where it comes from."""
+class Case:
+    """A judged sample and where it comes from; it is routed as `inference.metrics.Judged` is."""
 
+    probabilities: Mapping[str, float]
+    truth: str
     person: str = ""
     family: str = ""
     fill: str = ""
@@ -42,6 +44,11 @@ class Case(Judged):
     remains: Mapping[str, float] = field(default_factory=dict)  # predicted share of each region
     kept: Mapping[str, float] = field(default_factory=dict)  # true share of each region in view
     brain_ml: float = 0.0  # truly removed
+
+    @property
+    def context(self) -> Context:
+        """No original is at hand in an evaluation of the network."""
+        return Context.of_network_alone(self.in_distribution)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from inference.classes import CLASSES
 from inference.classifier import Classifier
 from inference.projections.network_input import network_inputs
-from inference.triage import ThresholdPolicy, predicted_class, triage
+from inference.triage import Context, ThresholdPolicy, predicted_class, triage
 from inference.volumes import read_volume
 
 JUDGED = {
@@ -35,7 +35,7 @@ def asked(classifier, file, judged):
     """(line of a table, predicted class, route) of one file."""
     result = classifier.predict([network_inputs(read_volume(file))])[0]
     p = result.probabilities
-    way = triage(p, ThresholdPolicy()).route if result.in_distribution else "refer"
+    way = triage(p, ThresholdPolicy(), Context.of_network_alone(result.in_distribution)).route
     name = file.name.removesuffix(".nii.gz")
     line = f"| {name} | {judged} | " + " | ".join(f"{p[c]:.2f}" for c in CLASSES) + f" | {way} |"
     return line, predicted_class(p), way

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference import classes
 from inference.files import DAMAGED
-from inference.projections.network_input import NetworkInput
+from inference.projections.network_input import RENDER_VERSION, NetworkInput
 from inference.regions import by_region
 
 # People the training never sees. The rest is trained on. Split by person, never by file.
@@ -164,11 +164,11 @@ def examples(chosen: list[Shard], count: int = 96) -> list[NetworkInput]:
     for shard in chosen:
         loaded = load([shard.path])
         heads = np.flatnonzero(loaded["names"][:, 0] != "odd")[:each]
-        found += [NetworkInput(loaded["surfaces"][n], loaded["volumes"][n]) for n in heads]
+        found += [NetworkInput(loaded["surfaces"][n], loaded["volumes"][n], RENDER_VERSION) for n in heads]
     return found[:count]
 
 
 def heads(batch: Batch) -> list[NetworkInput]:
     """Every head of a batch as the application has it."""
     pairs = zip(batch.surfaces.numpy(), batch.volumes.numpy(), strict=True)
-    return [NetworkInput(surfaces, volume) for surfaces, volume in pairs]
+    return [NetworkInput(surfaces, volume, RENDER_VERSION) for surfaces, volume in pairs]

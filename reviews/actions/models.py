@@ -64,11 +64,11 @@ def adopt_model(*, actor, model: ModelVersion) -> int:
     if model.weights_path:
         raise NotAllowed("This model does not come with the software.")
     with transaction.atomic():
-        switch_model(actor, model)
-    return classify_anew(actor, model)
+        switch_model(model, actor=actor)
+    return classify_anew(model, actor=actor)
 
 
-def switch_model(actor, model: ModelVersion) -> None:
+def switch_model(model: ModelVersion, *, actor) -> None:
     """Inside the caller's transaction: one model becomes the current one in place of another."""
     old = ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).first()
     ModelVersion.objects.filter(state=ModelVersion.State.CURRENT).exclude(pk=model.pk).update(
@@ -78,7 +78,7 @@ def switch_model(actor, model: ModelVersion) -> None:
     _audit_model(model, "model_activated", actor=actor, before=old and {"model": old.version})
 
 
-def classify_anew(actor, model: ModelVersion) -> int:
+def classify_anew(model: ModelVersion, *, actor) -> int:
     """A few undecided attempts at once, many in the background; returns how many. requeue_stalled finds the rest."""
     waiting = _of_another_model().count()
     if waiting <= AT_ONCE:
@@ -223,5 +223,5 @@ def promote_model(*, actor, model: ModelVersion) -> int:
         reason = objection_to(stored)
         if reason:
             raise Refused(f"{stored} cannot be promoted: {reason}.")
-        switch_model(actor, stored)
-    return classify_anew(actor, stored)
+        switch_model(stored, actor=actor)
+    return classify_anew(stored, actor=actor)

@@ -52,7 +52,7 @@ def configure_dataset(*, actor, dataset: Dataset, **settings) -> Dataset:
     after = _settings_of(fresh)
     if after["ears_required"] != before["ears_required"]:
         Attempt.objects.filter(dataset=fresh).update(triaged_under=None)  # what is decided may be taken back
-        transaction.on_commit(lambda: route_anew(active_thresholds(), actor))
+        transaction.on_commit(lambda: route_anew(active_thresholds(), actor=actor))
     _audit(fresh, "dataset_configured", "dataset", fresh.pk, actor=actor, before=before, after=after)
     return fresh
 

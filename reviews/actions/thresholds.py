@@ -16,7 +16,7 @@ from reviews.actions.triage import retriage, retriageable
 from reviews.models import ThresholdSet
 
 
-def switch(new: ThresholdSet, actor) -> None:
+def switch(new: ThresholdSet, *, actor) -> None:
     old = ThresholdSet.objects.select_for_update().filter(active=True).first()
     ThresholdSet.objects.filter(active=True).update(active=False)
     ThresholdSet.objects.filter(pk=new.pk).update(active=True)
@@ -39,8 +39,8 @@ def save_thresholds(*, actor, policy: ThresholdPolicy, evidence=None, note: str 
             created_by=actor,
         )
         audit_thresholds(new, SAVED, actor=actor, before=None)
-        switch(new, actor)
-    route_anew(new, actor)
+        switch(new, actor=actor)
+    route_anew(new, actor=actor)
     return new
 
 
@@ -48,11 +48,11 @@ def activate_thresholds(*, actor, threshold_set: ThresholdSet) -> None:
     """Bring an earlier version back into force; what is undecided is routed anew."""
     require_permission(actor, "reviews.add_thresholdset")
     with transaction.atomic():
-        switch(threshold_set, actor)
-    route_anew(threshold_set, actor)
+        switch(threshold_set, actor=actor)
+    route_anew(threshold_set, actor=actor)
 
 
-def route_anew(cutoffs: ThresholdSet, actor) -> None:
+def route_anew(cutoffs: ThresholdSet, *, actor) -> None:
     """A few attempts at once, many in the background; requeue_stalled goes on where that was cut off."""
     if retriageable()[: AT_ONCE + 1].count() <= AT_ONCE:
         retriage(actor=actor)

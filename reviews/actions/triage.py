@@ -12,6 +12,7 @@ from inference.problems import Problem, code_of
 from inference.triage import (
     CLASSES,
     FAILURES,
+    NOTHING_KNOWN,
     Context,
     Route,
     ThresholdPolicy,
@@ -69,7 +70,7 @@ def record_prediction(
 def record_no_prediction(*, actor, attempt: Attempt) -> Attempt:
     """The model could not be used: a person has to look."""
     cutoffs = active_thresholds()
-    decision = triage(None, cutoffs.cutoffs)
+    decision = triage(None, cutoffs.cutoffs, NOTHING_KNOWN)
     kept = _keep(attempt, None, cutoffs, decision)
     changes = {"route": decision.route.value, "route_reason": decision.reason.value, "confidence": 0.0}
     noted = {"threshold_set": cutoffs.version, "reason": decision.reason.value}
@@ -80,10 +81,10 @@ def record_no_prediction(*, actor, attempt: Attempt) -> Attempt:
 
 
 @transaction.atomic
-def record_shadow(*, attempt: Attempt, model: ModelVersion, finding: Finding) -> Prediction:
+def record_shadow(*, actor, attempt: Attempt, model: ModelVersion, finding: Finding) -> Prediction:
     """Save what a model in the shadow said; it routes nothing."""
     said = _save_prediction(attempt, model, finding, shadow=True)
-    record(attempt, "shadow_predicted", actor=None, before=None, after={"model": model.version}, rows=[said])
+    record(attempt, "shadow_predicted", actor=actor, before=None, after={"model": model.version}, rows=[said])
     return said
 
 

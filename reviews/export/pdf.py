@@ -49,12 +49,13 @@ GRID = TableStyle(
 
 def write(dataset: Dataset, path: Path, rows: Iterable[dict], chain: dict) -> None:
     """Write the report; rows as of `export.rows.attempts`."""
-    counts: Counter[str] = Counter()
+    standing: dict[str, str] = {}
     lines = [HEADS]
     for row in rows:
-        counts[row["status"]] += 1
+        count_scan(standing, row)
         lines.append(line(row))
-    story = [*cover(dataset, chain, counts), PageBreak(), attempts_table(lines)]
+    counts = Counter(standing.values())
+    story = [*cover(dataset, chain, counts, len(lines) - 1), PageBreak(), attempts_table(lines)]
     document = SimpleDocTemplate(
         str(path),
         pagesize=landscape(A4),
@@ -68,8 +69,18 @@ def write(dataset: Dataset, path: Path, rows: Iterable[dict], chain: dict) -> No
     document.build(story, onFirstPage=footer, onLaterPages=footer)
 
 
-def cover(dataset: Dataset, chain: dict, counts: Counter[str]) -> list:
-    """What the dataset is, where it stands, under which cut-offs, and whether the trail is whole."""
+def count_scan(standing: dict[str, str], row: dict) -> None:
+    """A scan stands where its latest attempt does; one that was withdrawn counts only where there is no other.
+
+    `standing`: scan (hash of its source) -> status. Rows of a scan come in the order of its attempts.
+    """
+    scan, status = row["source_sha256"], row["status"]
+    if scan not in standing or status != Status.WITHDRAWN:
+        standing[scan] = status
+
+
+def cover(dataset: Dataset, chain: dict, counts: Counter[str], attempts: int) -> list:
+    """What the dataset is, where its scans stand, under which cut-offs, and whether the trail is whole."""
     standard = "eyes, nose, mouth and ears" if dataset.ears_required else "eyes, nose and mouth"
     active = ThresholdSet.objects.filter(active=True).first()
     state = "whole" if chain["whole"] else "BROKEN: " + "; ".join(chain["problems"][:5])
@@ -82,7 +93,7 @@ def cover(dataset: Dataset, chain: dict, counts: Counter[str]) -> list:
         ("Last digest", chain["last_digest"]),
     ]
     total = sum(counts.values())
-    table = [("Attempts", str(total), "")]
+    table = [("Scans", str(total), ""), ("Attempts", str(attempts), "")]
     for status in Status:
         if counts[status.value]:
             table.append(

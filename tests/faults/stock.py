@@ -103,7 +103,6 @@ def _bring(attempt_id: int, views: str, model, said: dict[str, float]) -> None:
     """Rendered and classified, by the actions that jobs use."""
     from inference.projections import RENDER_VERSION
     from reviews import actions
-    from reviews.jobs import NETWORK_VERSION
     from reviews.states import Status
     from reviews.views.pictures import VIEW_LABELS
 
@@ -117,7 +116,7 @@ def _bring(attempt_id: int, views: str, model, said: dict[str, float]) -> None:
         measurements={},
         problems=[],
     )
-    finding = actions.Finding(probabilities=said, in_distribution=True, render_version=NETWORK_VERSION)
+    finding = actions.Finding(probabilities=said, in_distribution=True, render_version=RENDER_VERSION)
     actions.record_prediction(actor=None, attempt=attempt, model=model, finding=finding)
 
 
