@@ -199,10 +199,10 @@ def test_the_candidate_beside_the_current_model(make, model, candidate):
     for status, said in saw:
         attempt = make(status)
         finding = actions.Finding(said, in_distribution=True, render_version=RENDER)
-        actions.record_shadow(attempt=attempt, model=candidate, finding=finding)
+        actions.record_shadow(actor=None, attempt=attempt, model=candidate, finding=finding)
         assert now(attempt).status == status
     actions.record_shadow(  # seen once more: the latest answer counts
-        attempt=attempt, model=candidate, finding=actions.Finding(None, render_version=RENDER)
+        actor=None, attempt=attempt, model=candidate, finding=actions.Finding(None, render_version=RENDER)
     )
     found = shadow_comparison.compare(candidate, POLICY)
     assert (found.seen, found.both_usable, found.same_class, found.same_route) == (4, 3, 2, 3)
@@ -238,6 +238,7 @@ def test_the_models_page_promotes_only_what_may_be(browse, cast, make, model, ca
     monkeypatch.setattr("reviews.actions.models.shipped_version", lambda: model.version)
     attempt = make()
     actions.record_shadow(
+        actor=None,
         attempt=attempt,
         model=candidate,
         finding=actions.Finding(FACE, in_distribution=True, render_version=RENDER),

@@ -226,7 +226,7 @@ def test_a_model_in_the_shadow_routes_nothing(make, model):
     attempt = make()
     shadow = actions.register_model(actor=None, version="s", render_version=RENDER, class_order=list(CLASSES))
     finding = actions.Finding(FACE, in_distribution=True, render_version=RENDER)
-    actions.record_shadow(attempt=attempt, model=shadow, finding=finding)
+    actions.record_shadow(actor=None, attempt=attempt, model=shadow, finding=finding)
     actions.save_thresholds(actor=None, policy=ThresholdPolicy(0.96))
     assert now(attempt).status == Status.VERIFY
     assert consequences(ThresholdPolicy()).routes == {"verify": 1, "refer": 0, "fail": 0}

@@ -44,7 +44,7 @@ def site(make, cast, dataset, model):
     actions.record_practice(actor=cast.reviewer, attempt_id=passed.attempt_id, klass="face", nonce="p")
     said = actions.Finding(SURE, in_distribution=True, render_version=RENDER)
     shadow = ModelVersion.objects.create(version="s" * 64, render_version=RENDER, state="shadow")
-    actions.record_shadow(attempt=passed.attempt, model=shadow, finding=said)
+    actions.record_shadow(actor=None, attempt=passed.attempt, model=shadow, finding=said)
     actions.record_no_prediction(actor=None, attempt=make(Status.TO_CLASSIFY))
     actions.save_thresholds(actor=cast.root, policy=ThresholdSet.objects.get().cutoffs)
     return dataset

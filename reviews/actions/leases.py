@@ -78,7 +78,7 @@ def _require_open_queues(actor, attempt: Attempt, mode: str) -> None:
         require_manager(actor, attempt.dataset_id)
 
 
-def attempts_given(actor, handles: Collection[str]) -> dict[str, int]:
+def attempts_given(handles: Collection[str], *, actor) -> dict[str, int]:
     """The attempts that this person was given under these handles; a handle of anybody else's stands for nothing."""
     rows = Given.objects.filter(handle__in=handles, user_id=actor.pk)
     return dict(rows.values_list("handle", "attempt_id"))

@@ -18,7 +18,7 @@ def take(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
     """Lease the next items for this person; a manager gets none of a queue that is assigned to others."""
     dataset = get_judged(request.user, slug, mode)
     count = number(body.get("count"), 1, MOST_ITEMS)
-    there = actions.attempts_given(request.user, words(body.get("exclude", []))).values()
+    there = actions.attempts_given(words(body.get("exclude", [])), actor=request.user).values()
     asked = {"actor": request.user, "dataset": dataset, "count": count, "exclude": set(there)}
     practising = mode == Mode.PRACTICE
     found = actions.practice_batch(**asked) if practising else actions.lease_batch(mode=mode, **asked)
@@ -55,7 +55,7 @@ def verdicts(request: HttpRequest, body: dict) -> JsonResponse:
         raise ValueError(f"From 1 to {MOST_ITEMS} verdicts are needed.")
     if not all(isinstance(row, dict) for row in sent):
         raise ValueError("A verdict is not an object.")
-    given = actions.attempts_given(request.user, {str(row.get("handle", "")) for row in sent})
+    given = actions.attempts_given({str(row.get("handle", "")) for row in sent}, actor=request.user)
     judged = [judgement(row, given.get(str(row.get("handle", "")), actions.NOBODYS)) for row in sent]
     outcomes = actions.accept_page(actor=request.user, items=judged)
     pairs = zip(judged, outcomes, strict=True)
@@ -135,7 +135,7 @@ def undo_words(count: int, refusals: list[str]) -> str:
 @json_view
 def renew(request: HttpRequest, body: dict) -> JsonResponse:
     """Prolong the leases of a page that is in use; says which are still held."""
-    given = actions.attempts_given(request.user, words(body.get("handles", [])))
+    given = actions.attempts_given(words(body.get("handles", [])), actor=request.user)
     held = actions.renew_leases(actor=request.user, attempt_ids=given.values())
     return JsonResponse({"held": [handle for handle, pk in given.items() if pk in held]})
 
@@ -144,7 +144,7 @@ def renew(request: HttpRequest, body: dict) -> JsonResponse:
 @require_POST
 def release(request: HttpRequest) -> HttpResponse:
     """Give leases back when a page is left; a form post because browsers send it on the way out."""
-    given = actions.attempts_given(request.user, request.POST.get("handles", "").split(",")[:500])
+    given = actions.attempts_given(request.POST.get("handles", "").split(",")[:500], actor=request.user)
     actions.release_leases(actor=request.user, attempt_ids=given.values())
     return HttpResponse(status=204)
 
