@@ -103,9 +103,8 @@ class Rows:
             last, digest = self.before.get(kind, (0, ""))
             if last and digests.older_digest(model, last) != digest:
                 yield f"a {kind} row from before event {self.turn} (up to {kind} {last}) was changed, added or removed"
-            for pk in (
-                model.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True).iterator()
-            ):
+            rows = model.objects.filter(pk__gt=last) if last else model.objects.all()  # an id can be negative
+            for pk in rows.order_by("pk").values_list("pk", flat=True).iterator():
                 if pk not in self.seen[kind]:
                     yield f"{kind} {pk} has no event"
 

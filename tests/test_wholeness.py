@@ -100,6 +100,14 @@ def added(model):
     return change
 
 
+def under_a_negative_id():
+    """No id is below 1, as long as a database gives them."""
+    row = some(Verdict)
+    row.pk, row.nonce = -5, "forged"
+    row.save(force_insert=True)
+    return "verdict -5 has no event"
+
+
 def status(old, new):
     def change():
         row = some(Attempt, status=old)
@@ -179,6 +187,7 @@ ATTACKS = {
     "cut-offs": altered(ThresholdSet, policy={"verify": 0.1}),
     "verdict removed": removed_verdict,
     "verdict added": added(Verdict),
+    "verdict added under a negative id": under_a_negative_id,
     "prediction added": added(Prediction),
     "route added": added(TriageRecord),
     "no number": no_number,
