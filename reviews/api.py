@@ -206,7 +206,7 @@ def take_upload(
 @api.get("/intakes/{intake_id}", response={200: IntakeOut, **REFUSALS})
 def get_intake(request: HttpRequest, intake_id: Id):
     """What became of a file that this key's user handed in."""
-    mine = Intake.objects.filter(dataset__in=Dataset.objects.visible_to(request.user), user=request.user)
+    mine = Intake.objects.filter(dataset__in=Dataset.objects.called_by(request.user), user=request.user)
     intake = mine.select_related("scan__dataset").filter(pk=intake_id).first()
     if intake is None:
         raise HttpError(404, "There is no such intake.")

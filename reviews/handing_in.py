@@ -32,13 +32,20 @@ class Turn:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not AT_ONCE.acquire(blocking=False):
             return
-        handle = os.open(folder / str(user_id), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self.held = self._locked(folder / str(user_id))
+        finally:
+            if self.held is None:  # also where a full disk makes no file
+                AT_ONCE.release()
+
+    def _locked(self, path: Path) -> int | None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-            self.held = handle
         except OSError:
             os.close(handle)
-            AT_ONCE.release()
+            return None
+        return handle
 
     def end(self) -> None:
         """Let the next one in."""

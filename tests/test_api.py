@@ -1,5 +1,6 @@
 """The pipelines' interface: only with a token, only own datasets, nothing an upload says is trusted."""
 
+import errno
 from datetime import timedelta
 from pathlib import Path
 
@@ -250,6 +251,30 @@ def test_only_who_handed_it_in_is_told(client, cast, token, dataset, place):
     path = str(place / "intake" / "sub-1_T1w.nii.gz")
     answer = post(client, token(cast.pipeline), dataset="trial", path=path).json()
     assert client.get(answer["status_url"], headers=token(cast.owner)).status_code == 404
+
+
+def test_whoever_judges_since_is_told_nothing_of_what_they_handed_in(client, cast, token, dataset, place):
+    path, headers = str(place / "intake" / "sub-1_T1w.nii.gz"), token(cast.pipeline)
+    answer = post(client, headers, dataset="trial", path=path).json()
+    other = actions.create_dataset(actor=cast.root, slug="other")
+    actions.grant(actor=cast.root, dataset=other, user=cast.pipeline, role="pipeline")
+    actions.grant(actor=cast.owner, dataset=dataset, user=cast.pipeline, role="reviewer")
+    assert client.get("/api/v1/datasets/other/scans", headers=headers).status_code == 200
+    assert client.get(answer["status_url"], headers=headers).status_code == 404
+
+
+def test_a_turn_that_cannot_be_noted_takes_none_away(cast, place, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    for _ in range(6):
+        with monkeypatch.context() as patch:
+            patch.setattr(handing_in.os, "open", full)
+            with pytest.raises(OSError, match="no space"):
+                handing_in.Turn(cast.pipeline.pk)
+    turn = handing_in.Turn(cast.pipeline.pk)
+    assert turn.held
+    turn.end()
 
 
 def test_too_large(client, cast, token, dataset, place, settings):
