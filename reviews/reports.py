@@ -89,11 +89,13 @@ def left(user, dataset: Dataset, mode: str) -> int:
     attempts = Attempt.objects.filter(dataset=dataset)
     if mode == Mode.PRACTICE:
         return attempts.filter(known_case__practice=True).count()
-    waiting = attempts.awaiting(mode).count()
-    if mode != Mode.VERIFY or not Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists():
-        return waiting
+    waiting = attempts.awaiting(mode)
+    if not Dataset.objects.kept_back_from(user).filter(pk=dataset.pk).exists():
+        return waiting.count()
+    if mode == Mode.VISUAL:  # nor may their own 'unsure' show in it: a known case is not referred
+        return waiting.exclude(referrals__user_id=user.pk).count()
     mine = Lease.objects.filter(user_id=user.pk, mode=mode, attempt__dataset=dataset).count()
-    return ROUNDED * -(-max(waiting, mine) // ROUNDED)
+    return ROUNDED * -(-max(waiting.count(), mine) // ROUNDED)
 
 
 def midnight():
@@ -137,10 +139,13 @@ def reviewers(datasets) -> list[dict]:
 
 
 def _first_answers(datasets) -> Iterable[dict]:
-    """Each reviewer's hidden failures and how many of them the first answer caught; a dropped case has no truth."""
+    """Each reviewer's hidden failures and how many of them they caught; a dropped case has no truth.
+
+    Caught by the first answer and never passed after it.
+    """
     rows = Verdict.objects.first_answers().filter(attempt__dataset__in=datasets)
     hidden = rows.filter(attempt__known_case__truth__in=FAILURES).values("user_id", "user__username")
-    return hidden.annotate(hidden=Count("pk"), caught=Count("pk", filter=~Q(klass="pass"))).order_by()
+    return hidden.annotate(hidden=Count("pk"), caught=Count("pk", filter=Q(passed=False))).order_by()
 
 
 def _reviewer(row: dict, rows) -> dict:

@@ -226,6 +226,43 @@ def test_a_miss_that_was_taken_back_and_repaired_stays_a_miss(client, cast, queu
     assert now(known).status == Status.FAILED
 
 
+def test_a_catch_that_was_taken_back_and_passed_is_a_miss(client, cast, queue, dataset):
+    known, _ = queue
+    (item,) = [item for item in take(client)["items"] if attempt_of(item["handle"]) == known.pk]
+    say(client, item, "face", "a-0")
+    assert caught(cast.reviewer, dataset) == (1, 1)
+    (undone,) = ask(client, "/work/trial/verify/undo/").json()["undone"]
+    say(client, undone["item"], "pass", "b-0")
+    assert caught(cast.reviewer, dataset) == (1, 0)
+
+
+@pytest.mark.parametrize("klass", ["unsure", "face"])
+def test_nothing_said_in_passing_opens_what_tells_a_known_case(client, queue, klass):
+    """Mark everything, look at what became of it, take it back, and answer with what was seen."""
+    client.raise_request_exception = True
+    items, home = take(client)["items"], client.get("/").content.decode()
+    figures = re.compile(r"<b>Visual QC [^<]*</b>")
+    for number, item in enumerate(items):
+        scan = Attempt.objects.get(pk=attempt_of(item["handle"])).scan_id
+        say(client, item, klass, f"{number}-0")
+        assert client.get(reverse("scan", args=[scan])).status_code == 404
+        assert "sub-" not in client.get("/scans/?history=on").content.decode()
+        assert figures.findall(client.get("/").content.decode()) == figures.findall(home)
+        (undone,) = ask(client, "/work/trial/verify/undo/").json()["undone"]
+        assert undone["mark"] == klass
+        assert client.get(reverse("scan", args=[scan])).status_code == 404
+
+
+def test_visual_qc_shows_nothing_of_a_scan_with_an_open_known_case(client, cast, queue, dataset, model):
+    known, _ = queue
+    again = known.scan.attempts.get(number=2)
+    actions.undo_verdict(actor=cast.colleague, verdict_id=again.verdicts.get().pk, nonce="u")
+    actions.refer(actor=cast.colleague, attempt_id=again.pk, nonce="d")
+    assert known.pk in {attempt_of(item["handle"]) for item in take(client)["items"]}
+    given = actions.lease_batch(actor=cast.reviewer, dataset=dataset, mode=Mode.VISUAL, count=5)
+    assert again.pk not in {attempt.pk for attempt in given}
+
+
 def test_a_known_case_given_back_after_the_answer_does_not_come_again(client, cast, queue):
     known, _ = queue
     (item,) = [item for item in take(client)["items"] if attempt_of(item["handle"]) == known.pk]
@@ -263,7 +300,8 @@ def test_a_case_dropped_while_it_is_on_the_page_is_judged_like_any(client, cast,
     assert now(known).status == Status.FAILED
 
 
-def test_what_was_judged_can_be_looked_up_and_nothing_else(client, cast, queue, dataset):
+def test_what_was_judged_can_be_looked_up_and_nothing_else(client, cast, queue, dataset, monkeypatch):
+    monkeypatch.setattr("reviews.models.scans.UNDO_HOURS", 0)  # it cannot be taken back any more
     real = queue[1]
     (item,) = [item for item in take(client)["items"] if attempt_of(item["handle"]) == real[0].pk]
     say(client, item, "pass", "a-0")

@@ -140,8 +140,9 @@ def _statuses(mode: str) -> list[str]:
 
 def _take(actor, dataset: Dataset, mode: str, count: int, there: set[int]) -> list[Attempt]:
     """New places of the queue; what another person takes at the same moment is skipped."""
-    cases = open_cases(actor, dataset) if mixes(actor, dataset, mode) else None
-    scans = [case.attempt.scan_id for case in cases or ()]
+    standing = open_cases(actor, dataset)
+    cases = standing if mixes(actor, dataset, mode) else None
+    scans = [case.attempt.scan_id for case in standing]  # visual QC would show how the case ended
     taken: list[Attempt] = []
     while len(taken) < count:
         queue = Attempt.objects.filter(dataset=dataset).awaiting(mode).for_reviewer(actor, mode)

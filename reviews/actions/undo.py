@@ -1,17 +1,13 @@
 """Taking back one's own verdict while nothing irreversible followed; the history keeps both rows."""
 
-from datetime import datetime, timedelta
-
 from django.db import transaction
-from django.utils import timezone
 
 from reviews.actions.core import Refused, StaleState, advance, get_attempt, record, require_reviewer
 from reviews.actions.known_queue import Place
 from reviews.actions.leases import acquire
 from reviews.models import Attempt, Referral, Verdict
+from reviews.models.scans import UNDO_HOURS, undoable_since
 from reviews.states import UNDO_EVENT, Event, Status
-
-UNDO_HOURS = 24
 
 
 def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
@@ -46,15 +42,11 @@ def undo_verdict(*, actor, verdict_id: int, nonce: str) -> Verdict:
 
 def undoable(*, actor, dataset=None, limit: int = 20) -> list[Verdict]:
     """The person's latest standing verdicts that are young enough, newest first; they survive a reload."""
-    mine = Verdict.objects.standing().filter(user_id=actor.pk, created_at__gte=_oldest())
+    mine = Verdict.objects.standing().filter(user_id=actor.pk, created_at__gte=undoable_since())
     mine = mine.exclude(mode="practice")
     if dataset is not None:
         mine = mine.filter(attempt__dataset=dataset)
     return list(mine.select_related("attempt__scan").order_by("-pk")[:limit])
-
-
-def _oldest() -> datetime:
-    return timezone.now() - timedelta(hours=UNDO_HOURS)
 
 
 def _require_last_word(verdict: Verdict, attempt: Attempt) -> None:
@@ -62,7 +54,7 @@ def _require_last_word(verdict: Verdict, attempt: Attempt) -> None:
         raise Refused("Only a decision can be taken back.")
     if Verdict.objects.filter(retracts=verdict).exists():
         raise Refused("This verdict was already taken back.")
-    if verdict.created_at < _oldest():
+    if verdict.created_at < undoable_since():
         raise Refused(f"A verdict can be taken back for {UNDO_HOURS} hours; this one is older.")
     if verdict.on_known_case:
         return

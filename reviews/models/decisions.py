@@ -153,11 +153,14 @@ class VerdictQuerySet(models.QuerySet):
         return self.filter(user_id=user.pk)
 
     def first_answers(self) -> "VerdictQuerySet":
-        """What each person said first of each hidden known case, taken back or not; later answers stand beside it."""
+        """What each person said first of each hidden known case, taken back or not; later answers stand beside it.
+
+        `passed`: they passed it, then or later.
+        """
         hidden = Q(on_known_case=True) & ~Q(mode=Mode.PRACTICE) & ~Q(kind=Verdict.Kind.RETRACTION)
-        same = {"user": OuterRef("user"), "attempt": OuterRef("attempt"), "pk__lt": OuterRef("pk")}
-        before = Verdict.objects.filter(hidden, **same)
-        return self.filter(hidden).filter(~Exists(before))
+        same = Verdict.objects.filter(hidden, user=OuterRef("user"), attempt=OuterRef("attempt"))
+        first = self.filter(hidden).filter(~Exists(same.filter(pk__lt=OuterRef("pk"))))
+        return first.annotate(passed=Exists(same.filter(klass="pass")))
 
 
 class Verdict(models.Model):

@@ -1,7 +1,7 @@
 """Scans and their defacing attempts."""
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.apps import apps
@@ -18,14 +18,26 @@ from reviews.wording import problems_words
 
 STATUS_CHOICES = [(status.value, status.label) for status in Status]
 ROUTE_CHOICES = [(route.value, route.value) for route in Route]
+UNDO_HOURS = 24
 
 
 def judged_by(user):
-    """Scans of which the user has judged an attempt, whatever became of the verdict."""
-    verdicts = (
-        apps.get_model("reviews", "Verdict").objects.filter(user_id=user.pk).exclude(mode=Mode.PRACTICE)
+    """Scans of which the user has judged an attempt, whatever became of the verdict.
+
+    Where known cases are hidden in verification, what was said there must stand and be too old to be taken back:
+    nobody says anything, looks the scan up, takes it back and answers anew.
+    """
+    said = apps.get_model("reviews", "Verdict").objects.filter(user_id=user.pk).exclude(mode=Mode.PRACTICE)
+    hiding = Dataset.objects.kept_back_from(user).values("pk")
+    settled = Q(retracts__isnull=True, retracted_by__isnull=True, created_at__lt=undoable_since())
+    return said.filter(~Q(mode=Mode.VERIFY) | settled | ~Q(attempt__dataset__in=hiding)).values(
+        "attempt__scan"
     )
-    return verdicts.values("attempt__scan")
+
+
+def undoable_since() -> datetime:
+    """Verdicts from then on can still be taken back."""
+    return timezone.now() - timedelta(hours=UNDO_HOURS)
 
 
 def _in_sight(user, judged: Q) -> Q:

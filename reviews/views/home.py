@@ -28,6 +28,9 @@ def home(request: HttpRequest) -> HttpResponse:
             "left": reports.left(request.user, dataset, Mode.VERIFY)
             if dataset.pk in rounded
             else stands[dataset.pk].verify,
+            "visual_left": reports.left(request.user, dataset, Mode.VISUAL)
+            if dataset.pk in rounded
+            else stands[dataset.pk].visual,
             "verify": dataset.pk in mine[Mode.VERIFY],
             "visual": dataset.pk in mine[Mode.VISUAL],
         }

@@ -101,7 +101,7 @@ def undo(request: HttpRequest, body: dict, slug: str, mode: str) -> JsonResponse
         except actions.Refused as error:
             refusals.append(f"sub-{verdict.attempt.scan.subject}: {error}")
             continue
-        attempt = get_attempt(request.user, verdict.attempt_id)
+        attempt = Attempt.objects.select_related("scan", "dataset", "lease").get(pk=verdict.attempt_id)
         attempt.given = attempt.lease.handle
         item = shown(attempt, mode, request.user, rights)
         undone.append({"item": item, "mark": verdict.klass or "unsure"})

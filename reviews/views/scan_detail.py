@@ -73,10 +73,13 @@ def column(attempt: Attempt, before: Attempt | None, user, freely: bool) -> dict
 
 
 def known_answers(attempt: Attempt) -> list[tuple[Verdict, bool]]:
-    """What was said of it as a hidden known case, each with whether it is that person's first answer, which counts."""
+    """What was said of it as a hidden known case, each with whether it counts: the first answer, and any pass."""
     first = set(Verdict.objects.first_answers().filter(attempt=attempt).values_list("pk", flat=True))
     said = attempt.verdicts.filter(on_known_case=True, retracts__isnull=True).exclude(mode=Mode.PRACTICE)
-    return [(verdict, verdict.pk in first) for verdict in said.select_related("user").order_by("pk")]
+    return [
+        (verdict, verdict.pk in first or verdict.klass == "pass")
+        for verdict in said.select_related("user").order_by("pk")
+    ]
 
 
 def offered(user, attempts: list[Attempt], manages: bool) -> set[int]:
