@@ -29,7 +29,7 @@ CALIBRATION = {"temperature": 1.5, "bias": [0.1, 0, 0, 0, 0, 0, 0, -0.1]}
 
 def facts(**changes):
     base = Facts(
-        config=dataclasses.dataclasses.asdict(SMALL),
+        config=dataclasses.asdict(SMALL),
         calibration=CALIBRATION,
         valid_below=-50.0,
         created="2026-01-01",
