@@ -110,7 +110,10 @@ def test_a_cursor_somebody_made_up_is_ignored(browse, cast, make):
             assert browse(cast.reviewer).get("/scans/", {"sort": sort, "after": after}).status_code == 200
 
 
-def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_reviewers(browse, cast, make):
+def test_the_life_of_a_scan_shows_what_changed_and_hides_known_cases_from_reviewers(
+    browse, cast, make, monkeypatch
+):
+    monkeypatch.setattr("reviews.models.scans.UNDO_HOURS", 0)  # it cannot be taken back any more
     first = make(Status.VERIFY)
     judge(cast.colleague, first, "brain")
     actions.declare_known_case(actor=cast.owner, attempt_id=first.pk, truth="brain")
