@@ -66,6 +66,11 @@ def spoken_of(rows: Sequence[models.Model]) -> list[list]:
     ]
 
 
+def are_ids(value) -> bool:
+    """Whether it is a list of ids that a row can have."""
+    return isinstance(value, list) and all(type(pk) is int and -(1 << 63) <= pk < 1 << 63 for pk in value)
+
+
 def at_the_turn(models_of: Mapping[str, type[models.Model]]) -> dict[str, list]:
     """What rows of each kind were there when events began to speak of rows: last id, digest over all."""
     return {kind: [last_of(model), older_digest(model, last_of(model))] for kind, model in models_of.items()}

@@ -74,8 +74,13 @@ def seal_of(dataset_id: int, after: int, last: int) -> dict:
 def last_sealed(dataset_id: int) -> int:
     """The row up to which the audit trail knows the log."""
     seals = AuditEvent.objects.filter(action=SEALED, dataset=dataset_id).order_by("-seq")
-    newest = seals.values_list("after", flat=True).first()
-    return newest["last"] if newest else 0
+    return max((end_of(seal) for seal in seals.values_list("after", flat=True)[:1]), default=0)
+
+
+def end_of(seal) -> int:
+    """The last row that a seal speaks of; 0 where somebody wrote something else."""
+    last = seal.get("last") if isinstance(seal, dict) else None
+    return last if type(last) is int and 0 <= last < 1 << 63 else 0
 
 
 def problems() -> list[str]:
@@ -84,7 +89,8 @@ def problems() -> list[str]:
     found = []
     seals = AuditEvent.objects.filter(action=SEALED).order_by("seq")
     for seq, dataset, seal in seals.values_list("seq", "dataset", "after"):
-        if seal["after"] != ends.get(dataset, 0) or seal_of(dataset, seal["after"], seal["last"]) != seal:
+        start, end = ends.get(dataset, 0), end_of(seal)
+        if seal != seal_of(dataset, start, end):
             found.append(f"event {seq}: the log of looks at originals was changed")
-        ends[dataset] = seal["last"]
+        ends[dataset] = end
     return found

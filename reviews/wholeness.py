@@ -113,7 +113,11 @@ class Rows:
         if event["action"] == TURN and self.format == 1:  # nobody can say later that a row is from before
             self.turn, self.before = event["seq"], after.get("rows_before", {})
         self.format = event["format"]
-        for kind, ids, digest in after.get("rows", ()) if self.format == FORMAT else ():
+        spoken = after.get("rows", []) if self.format == FORMAT else []
+        if not _readable_names(spoken):
+            self.found.append(f"event {event['seq']} names rows in a way that cannot be read")
+            return
+        for kind, ids, digest in spoken:
             self.waiting.append((event["seq"], kind, ids, digest))
             self.ids += len(ids)
         if self.ids >= AT_ONCE:
@@ -136,6 +140,17 @@ class Rows:
             yield f"event {seq}: {kind} {names} is gone"
         elif not _fits(kind, [stored[pk] for pk in ids], digest):
             yield f"event {seq}: {kind} {names} was changed"
+
+
+def _readable_names(spoken) -> bool:
+    """Whether it is what an event says of rows; whoever may add rows can add an event that says anything."""
+    try:
+        return isinstance(spoken, list) and all(
+            kind in MODELS and digests.are_ids(ids) and isinstance(digest, str)
+            for kind, ids, digest in spoken
+        )
+    except (TypeError, ValueError):
+        return False
 
 
 def _stored(kind: str, waiting: list) -> dict[int, dict | None]:
@@ -191,8 +206,8 @@ def _unexplained(attempt: tuple, events: Iterator[tuple]) -> Iterator[str]:
     status = output = born = None
     for _, seq, action, before, after, form in events:
         born = born or form
-        after = after or {}
-        expected = (before or {}).get("status", after.get("status") if action != BIRTH else None)
+        before, after = (said if isinstance(said, dict) else {} for said in (before, after))
+        expected = before.get("status", after.get("status") if action != BIRTH else None)
         if status is not None and expected != status and "status" in after:
             yield f"event {seq} finds attempt {pk} '{expected}', which the events before it left '{status}'"
         status, output = after.get("status", status), after.get("output", output)

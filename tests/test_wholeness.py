@@ -7,10 +7,11 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from reviews import actions, wholeness
+from reviews import actions, audit, wholeness
 from reviews.models import (
     Attempt,
     AuditEvent,
+    AuditHead,
     Dataset,
     FrozenCase,
     ModelVersion,
@@ -310,3 +311,32 @@ def in_another_thread(work):
     thread = Thread(target=run)
     thread.start()
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("action", "after"),
+    [
+        ("x", {"rows": [["foo", [1], "x"]]}),
+        ("x", {"rows": [["verdict", [1 << 70], "x"]]}),
+        ("x", {"rows": "x"}),
+        ("x", ["rows"]),
+        ("access_logged", {}),
+    ],
+)
+def test_an_event_that_nobody_can_read_is_named_or_says_nothing_and_ends_no_check(site, action, after):
+    said = {"before": ["status"], "after": after}
+    last = AuditEvent.objects.latest("seq")
+    event = audit.following(
+        {"seq": last.seq, "digest": last.digest},
+        actor="x",
+        action=action,
+        dataset=site.pk,
+        object_kind="attempt",
+        object_id=some(Attempt).pk,
+        **said,
+    )
+    AuditEvent.objects.create(**event)
+    AuditHead.objects.update(seq=event["seq"], digest=event["digest"])
+    found = wholeness.problems()
+    assert all(f"event {event['seq']}" in problem for problem in found)
+    assert bool(found) == isinstance(after, dict)
