@@ -21,18 +21,8 @@ from inference.metrics import Interval, Judged, evidence, expected_false, wilson
 from inference.regions import REGIONS
 from inference.training import shards
 from inference.training.evaluation_cases import Case, predictions
+from inference.training.over_people import auroc, table
 from inference.triage import ThresholdPolicy, predicted_class
-
-
-def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve (Mann-Whitney), NaN where one side is empty."""
-    from scipy.stats import rankdata
-
-    count = int(positive.sum())
-    if count in (0, len(positive)):
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
 
 
 def calibration_error(cases: Sequence[Judged], bins: int = 10) -> float:
@@ -292,6 +282,7 @@ def report(
         f"Test people: {', '.join(sorted({c.person for c in cases}))}.",
         "", "## People never trained on", "", HEAD, row("test people", usable, policy),
         row("calibration people", tuned, policy), row("test people, start cut-offs", usable, ThresholdPolicy()),
+        "", "At the start cut-offs, with intervals over people:", "", *table(usable, ThresholdPolicy()),
         "", at_one_cut(usable, one_cut(tuned)),
         "", *by_cut(usable, tuned, policy),
         "", f"Calibration error of p(pass): {calibration_error(usable):.4f}.",
