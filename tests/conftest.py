@@ -96,10 +96,12 @@ def make(dataset, model):
     """Make an attempt and bring it to a station by the real actions."""
     numbers = itertools.count(1)
 
-    def attempt(status=Status.VERIFY, *, original=True, defaced=False, subject=None, problems=()):
+    def attempt(
+        status=Status.VERIFY, *, original=True, defaced=False, subject=None, problems=(), result=None
+    ):
         source = a_source(next(numbers), original=original, defaced=defaced or not original, subject=subject)
         made = actions.register_scan(actor=None, dataset=dataset, source=source).attempt
-        return bring(made, Status(status), model, problems)
+        return bring(made, Status(status), model, problems, result)
 
     return attempt
 
@@ -145,10 +147,13 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def bring(attempt, status, model, problems=()):
-    """Walk an attempt to a station; VERIFY, REFER and FAILED by what the model says of it."""
+def bring(attempt, status, model, problems=(), result=None):
+    """Walk an attempt to a station; VERIFY, REFER and FAILED by what the model says of it.
+
+    result: the file that the defacing made; a small one of its own without.
+    """
     if attempt.state is Status.TO_DEFACE and status is not Status.TO_DEFACE:
-        deface(attempt)
+        deface(attempt, result)
     if status in (Status.TO_DEFACE, Status.TO_RENDER):
         return attempt
     if status is Status.ERROR:
@@ -164,15 +169,16 @@ def bring(attempt, status, model, problems=()):
     return attempt
 
 
-def deface(attempt):
+def deface(attempt, result=None):
+    made = result or Path(a_file(f"{attempt.pk}.nii.gz", f"out {attempt.pk}"))
     return actions.finish_deface(
         actor=None,
         attempt=attempt,
         engine_version="1",
         parameters={"mask": "face"},
-        output_path=a_file(f"{attempt.pk}.nii.gz", f"out {attempt.pk}"),
-        output_root=str(FILES),
-        output_sha256=digest(f"out {attempt.pk}"),
+        output_path=str(made),
+        output_root=str(made.parent),
+        output_sha256=content_hash(made),
     )
 
 
