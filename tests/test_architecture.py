@@ -1,6 +1,7 @@
 """The rules that hold the rooms apart, checked by the tools that know them."""
 
 import ast
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -87,3 +88,23 @@ def test_every_action_takes_its_actor_by_keyword():
     }
     assert len(found) > 40
     assert {name for name, kind in found.items() if kind is not inspect.Parameter.KEYWORD_ONLY} == set()
+
+
+def test_every_name_imported_anywhere_is_there():
+    """Also what is imported inside a function, which nothing but running it would notice."""
+    rooms = ("inference", "reviews", "qcsite")
+    missing = []
+    for file in sorted(path for room in rooms for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in rooms:
+                found = importlib.import_module(node.module)
+                names = [name.name for name in node.names if not hasattr(found, name.name)]
+                missing += [(file.name, name) for name in names if not is_module(f"{node.module}.{name}")]
+    assert missing == []
+
+
+def is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

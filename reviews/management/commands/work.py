@@ -28,11 +28,11 @@ class Command(BaseCommand):
 
     def _warm_up(self) -> None:
         """What every job needs is loaded once, before the fork; a broken model shows in the jobs, not here."""
-        from inference import anatomy, deface, pair, projections
+        from inference import anatomy, deface, physical_checks, projections
         from inference.checkpoint import CheckpointError
         from reviews import jobs
 
-        log.debug("loaded %s", [module.__name__ for module in (deface, pair, projections)])
+        log.debug("loaded %s", [module.__name__ for module in (deface, physical_checks, projections)])
         try:
             anatomy.warm_up()
             jobs.classifier()
